@@ -1,0 +1,38 @@
+"""Opens the engine (DuckDB, spoken to through Ibis) within the limits that settings give it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ibis.backends.duckdb
+
+
+def connect(
+    memory_limit: str, threads: int | None, temp_directory: Path
+) -> ibis.backends.duckdb.Backend:
+    """A fresh in-memory engine: UTC only, no extension downloads, spilling to `temp_directory`."""
+    import ibis
+
+    con = ibis.duckdb.connect()
+    options = {
+        "TimeZone": "UTC",
+        "memory_limit": memory_limit,
+        "temp_directory": str(temp_directory),
+        # Rows are sorted where their order matters; keeping it elsewhere costs memory and time.
+        "preserve_insertion_order": "false",
+        "autoinstall_known_extensions": "false",
+        # Progress is ours to show; DuckDB would print its own bar on a terminal.
+        "enable_progress_bar": "false",
+    }
+    if threads:
+        options["threads"] = str(threads)
+    for name, value in options.items():
+        con.con.execute(f"SET {name} = {quote(value)}")
+    return con
+
+
+def quote(text: str) -> str:
+    """A string literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"

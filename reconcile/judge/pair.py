@@ -1,0 +1,260 @@
+"""Pairs records with receipts: every record once, beside what its receipts say together.
+
+All receipts of a message are reduced to one row: the deciding receipt, how many came, and what any
+of them shows. Most messages have a single receipt, for which there is nothing to reduce; only the
+others are deduplicated and put in order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import ibis
+import ibis.expr.datatypes as dt
+from ibis import _
+
+from reconcile import vocabulary as words
+from reconcile.tables import RECEIPTS
+
+# A receipt may seem this much older than its message: clocks differ.
+PUSHED_EARLY_MS = 60_000
+
+# What makes two receipts the same event; a webhook pushed again differs in none of these.
+EVENT = tuple(
+    name for name in RECEIPTS.names if name not in ("captured_at", "source", "line", "signature")
+)
+# Seconds tie often: without a fixed order for ties two engines, or two runs, would disagree.
+_TIE_BREAKERS = (
+    "status", "error_code", "network_code", "price", "scts", "pushed_at",
+    "sender", "recipient", "client_ref", "account_id", "product",
+)  # fmt: skip
+_DECIDING = (
+    "status", "error_code", "network_code", "price", "pushed_at", "captured_at",
+    "account_id", "product",
+)  # fmt: skip
+_SHOWN_BY_ANY = ("other_recipient", "other_country", "pushed_early", "bad_signature")
+_SHOWN_TOGETHER = ("outcomes_differ", "out_of_order", "ambiguous_account")
+
+INSTANT = dt.Timestamp(timezone="UTC", scale=6)
+
+
+@ibis.udf.scalar.builtin(signature=((INSTANT,), dt.int64))
+def epoch_ms(moment):  # type: ignore[no-untyped-def] # a declaration: the engine has the body
+    """Milliseconds since 1970-01-01 UTC."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What pairing must be told beside the rows.
+
+    Attributes:
+        as_of: nothing that was known only later counts.
+        several_owners: whether the records come from more than one account or product: only then
+            can two of them share a message id.
+    """
+
+    as_of: datetime
+    several_owners: bool
+
+    @property
+    def moment(self) -> ibis.Value:
+        """as_of as an expression."""
+        return ibis.literal(self.as_of, type=INSTANT)
+
+    @property
+    def key(self) -> list[str]:
+        """What tells one record from another."""
+        return ["message_id", "account_id", "product"] if self.several_owners else ["message_id"]
+
+
+def pair(records: ibis.Table, receipts: ibis.Table, scope: Scope) -> ibis.Table:
+    """Every record as it was known at as_of, beside its receipts.
+
+    Args:
+        records: rows of `records`.
+        receipts: rows of `receipts` among which those of these records are.
+        scope: as_of, and whether ids can be shared.
+
+    Returns:
+        The columns of `records` and its `home_country`; `receipts` and `duplicates` (0 without any); the
+        deciding receipt's columns as `receipt_*` and its `receipt_class`; and, never null, what the
+        receipts show: `other_recipient`, `other_country`, `pushed_early`, `bad_signature`,
+        `outcomes_differ`, `out_of_order`, `ambiguous_account`.
+    """
+    known = records_known(records, scope)
+    attached = _attach(known, receipts_known(receipts, scope), scope)
+    ids = [f"record_{name}" for name in scope.key]
+    repeated = attached.group_by(ids).having(_.count() > 1).agg(n=_.count()).drop("n")
+    single = _single(attached.anti_join(repeated, ids), ids)
+    several = _several(attached.semi_join(repeated, ids), ids)
+    reduced = single.union(several)
+    paired = known.left_join(reduced, list(zip(scope.key, ids, strict=True))).drop(*ids)
+    return paired.mutate(
+        receipts=_.receipts.fill_null(0),
+        duplicates=_.duplicates.fill_null(0),
+        receipt_class=_.receipt_class.fill_null(0),
+        **{
+            flag: _[flag].fill_null(ibis.literal(value=False))
+            for flag in (*_SHOWN_BY_ANY, *_SHOWN_TOGETHER)
+        },
+    )
+
+
+def records_known(records: ibis.Table, scope: Scope) -> ibis.Table:
+    """Records received by as_of, with their home country; an end that came later is not yet known."""
+    ended = _.finalized_at.isnull() | (_.finalized_at <= scope.moment)
+    return (
+        records.filter(_.received_at <= scope.moment)
+        .mutate(
+            status=ibis.ifelse(ended, _.status, ibis.null(str)),
+            latency_ms=ibis.ifelse(ended, _.latency_ms, ibis.null("int64")),
+            finalized_at=ibis.ifelse(ended, _.finalized_at, ibis.null(INSTANT)),
+            _prefix=_.network_code.left(3),
+        )
+        .left_join(by_mcc(), [("_prefix", "_mcc")])
+        .left_join(_homes(), [("country", "_code")])
+        .mutate(home_country=ibis.coalesce(_._mcc_country, _._home))
+        .drop("_prefix", "_mcc", "_mcc_country", "_code", "_home")
+    )
+
+
+def receipts_known(receipts: ibis.Table, scope: Scope) -> ibis.Table:
+    """Receipts captured by as_of (pushed by then where no capture time is known); undated always."""
+    heard_at = ibis.coalesce(_.captured_at, _.pushed_at)
+    return receipts.filter(heard_at.isnull() | (heard_at <= scope.moment))
+
+
+def _attach(known: ibis.Table, heard: ibis.Table, scope: Scope) -> ibis.Table:
+    """Each receipt beside the record that it belongs to, and what it shows against it."""
+    owner = known.select(
+        record_message_id="message_id",
+        record_account_id="account_id",
+        record_product="product",
+        record_recipient="recipient",
+        record_home_country="home_country",
+        record_received_at="received_at",
+    )
+    joined = heard.join(owner, [("message_id", "record_message_id")])
+    if scope.several_owners:
+        joined = _owned(joined, owner)
+    else:
+        joined = joined.mutate(ambiguous_account=ibis.literal(value=False))
+    early = epoch_ms(_.pushed_at) < epoch_ms(_.record_received_at) - PUSHED_EARLY_MS
+    return (
+        joined.mutate(_prefix=_.network_code.left(3))
+        .left_join(by_mcc(), [("_prefix", "_mcc")])
+        .mutate(
+            receipt_class=ibis.cases(
+                (_.status.isin(words.DEFINITE), 2), (_.status == words.UNKNOWN, 1), else_=0
+            ),
+            outcome=_outcome(_.status),
+            happened_at=ibis.coalesce(_.pushed_at, _.captured_at),
+            other_recipient=(_.recipient != _.record_recipient).fill_null(ibis.literal(value=False)),
+            other_country=(_._mcc_country != _.record_home_country).fill_null(ibis.literal(value=False)),
+            pushed_early=early.fill_null(ibis.literal(value=False)),
+            bad_signature=_.signature == "invalid",
+        )
+        .drop("_prefix", "_mcc", "_mcc_country", "record_recipient", "record_home_country",
+              "record_received_at", *(() if scope.several_owners else ("record_account_id", "record_product")))
+    )  # fmt: skip
+
+
+def _owned(joined: ibis.Table, owner: ibis.Table) -> ibis.Table:
+    """Where records share an id: the receipt goes to its api-key's, else to the smallest account's.
+
+    Between products of one account SMS comes first: the Messages API may report the same text.
+    """
+    shared = (
+        owner.group_by(_shared="record_message_id")
+        .having(_.count() > 1)
+        .agg(_owners=_.record_account_id.collect(distinct=True), _least=_.record_account_id.min())
+    )
+    named = _._owners.contains(_.account_id).fill_null(ibis.literal(value=False))
+    mine = ibis.ifelse(named, _.account_id, _._least)
+    placed = (
+        joined.left_join(shared, [("record_message_id", "_shared")])
+        .filter(_._shared.isnull() | (_.record_account_id == mine))
+        .mutate(ambiguous_account=_._shared.notnull() & ~named)
+        .drop("_shared", "_owners", "_least")
+    )
+    one = ibis.window(
+        group_by=["source", "line", "record_account_id"],
+        order_by=ibis.desc(_.record_product == "SMS"),
+    )
+    return placed.mutate(_n=ibis.row_number().over(one)).filter(_._n == 0).drop("_n")
+
+
+def _single(attached: ibis.Table, ids: list[str]) -> ibis.Table:
+    """Messages with one receipt: it decides, and shows whatever is shown."""
+    never = ibis.literal(value=False)
+    return attached.select(
+        *ids,
+        receipts=ibis.literal(1, "int32"),
+        duplicates=ibis.literal(0, "int32"),
+        **_deciding(),
+        **{flag: _[flag] for flag in _SHOWN_BY_ANY},
+        outcomes_differ=never,
+        out_of_order=never,
+        ambiguous_account=_.ambiguous_account,
+    )
+
+
+def _several(attached: ibis.Table, ids: list[str]) -> ibis.Table:
+    """Messages with several receipts: repeats counted, the last definite one decides."""
+    events = attached.group_by([*ids, *EVENT, "receipt_class", "outcome"]).agg(
+        copies=_.count(),
+        captured_at=_.captured_at.min(),
+        happened_at=_.happened_at.min(),
+        forged=_.bad_signature.all(),
+        ambiguous_account=_.ambiguous_account.any(),
+        **{flag: _[flag].any() for flag in _SHOWN_BY_ANY},
+    )
+    message = ibis.window(group_by=ids)
+    latest_first = ibis.window(
+        group_by=ids,
+        order_by=[
+            ibis.asc(_.forged),
+            ibis.desc(_.receipt_class),
+            ibis.desc(_.happened_at, nulls_first=False),
+            *(ibis.desc(_[name], nulls_first=False) for name in _TIE_BREAKERS),
+        ],
+    )
+    not_final_at = ibis.ifelse(_.receipt_class == 0, _.happened_at, ibis.null(INSTANT))
+    final_at = ibis.ifelse(_.receipt_class > 0, _.happened_at, ibis.null(INSTANT))
+    differ = _.outcome.min().over(message) != _.outcome.max().over(message)
+    after = not_final_at.max().over(message) > final_at.min().over(message)
+    ranked = events.mutate(
+        rank=ibis.row_number().over(latest_first),
+        receipts=_.copies.sum().over(message).cast("int32"),
+        duplicates=(_.copies.sum() - _.copies.count()).over(message).cast("int32"),
+        outcomes_differ=differ.fill_null(ibis.literal(value=False)),
+        out_of_order=after.fill_null(ibis.literal(value=False)),
+        ambiguous_account=_.ambiguous_account.any().over(message),
+        **{flag: _[flag].any().over(message) for flag in _SHOWN_BY_ANY},
+    )
+    return ranked.filter(_.rank == 0).select(
+        *ids, "receipts", "duplicates", **_deciding(),
+        **{flag: _[flag] for flag in (*_SHOWN_BY_ANY, *_SHOWN_TOGETHER)},
+    )  # fmt: skip
+
+
+def _deciding() -> dict[str, ibis.Deferred]:
+    return {f"receipt_{name}": _[name] for name in _DECIDING} | {"receipt_class": _.receipt_class}
+
+
+def _outcome(status: ibis.Deferred) -> ibis.Value:
+    """A definite status as a number, equal where the outcome is; null where there is none."""
+    numbers = {status: n for n, status in enumerate(words.DEFINITE)} | {"read": 0}
+    return ibis.cases(
+        *((status == name, n) for name, n in numbers.items()), else_=ibis.null("int8")
+    )
+
+
+def by_mcc() -> ibis.Table:
+    """Mobile country code (`_mcc`) → country (`_mcc_country`)."""
+    return ibis.memtable(words.mcc_table(), columns=("_mcc", "_mcc_country"))
+
+
+def _homes() -> ibis.Table:
+    return ibis.memtable(list(words.home_countries().items()), columns=("_code", "_home"))

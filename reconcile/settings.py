@@ -1,0 +1,229 @@
+"""Every setting: its name, its default, and where it comes from.
+
+A flag outranks the environment (`RECONCILE_NAME`), which outranks `reconcile.toml`. Secrets come
+from the environment or from a file that it names, never from a flag or from `reconcile.toml`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from reconcile.days import parse_duration
+from reconcile.errors import SettingsError
+
+PREFIX = "RECONCILE_"
+CONFIG = Path("reconcile.toml")
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def _duration(value: Any) -> Any:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+def _globs(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account whose records are ours; the secret never shows in a repr."""
+
+    account_id: str
+    api_key: str
+    api_secret: str = field(repr=False)
+
+
+class AccountSettings(BaseModel):
+    """One `[[accounts]]` entry: which account, and where its secret is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    api_key: str
+    account_id: str | None = None
+    api_secret_env: str | None = None
+    api_secret_file: Path | None = None
+
+
+class Settings(BaseSettings):
+    """What a run is told; every field is a key, a flag and an environment variable."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    store: Path = Field(Path("store"), description="Folder of the tables.")
+    dlr: Annotated[list[str], BeforeValidator(_globs)] = Field(
+        default=[], description="Globs of the captured receipts."
+    )
+    base_url: str = Field("https://api.nexmo.com", description="Where the Reports API is.")
+    via: Literal["auto", "sync", "async"] = Field("auto", description="Which Reports API.")
+    account_id: str | None = Field(None, description="Account to download (default: the API key).")
+    accounts: list[AccountSettings] = Field(default=[], description="Several accounts, in tables.")
+    currency: str | None = Field(None, description="Currency of prices that carry none.")
+
+    lookback: Duration = Field(timedelta(days=14), description="How far back a run without dates looks.")
+    settle: Duration = Field(timedelta(hours=1), description="How long a day rests before it is asked for.")
+    validity: Duration = Field(timedelta(hours=72), description="How long Vonage tries a message.")
+    longest_validity: Duration = Field(timedelta(days=7), description="The longest ttl you send with.")
+    grace: Duration = Field(timedelta(hours=24), description="How long webhooks are retried.")
+    too_fast: Duration = Field(
+        timedelta(milliseconds=800), description="Delivered sooner than this is too fast."
+    )
+
+    pii: Literal["hash", "keep", "drop"] = Field("hash", description="What becomes of recipients.")
+    pii_key_file: Path | None = Field(None, description="Key of the hash (default: made once).")
+
+    connect_timeout: Duration = Field(timedelta(seconds=10), description="For each connection.")
+    read_timeout: Duration = Field(timedelta(seconds=60), description="For each wait for bytes.")
+    retries: int = Field(6, ge=0, le=20, description="Further tries on 429, 5xx and lost connections.")
+    retry_longest: Duration = Field(timedelta(seconds=60), description="Longest wait between tries.")
+    poll_first: Duration = Field(timedelta(seconds=2), description="First wait for a report.")
+    poll_max: Duration = Field(timedelta(seconds=60), description="Longest wait between polls.")
+    report_timeout: Duration = Field(timedelta(hours=6), description="When to give a report up.")
+    refresh_limit: int = Field(20_000, ge=0, description="Most records asked again by id a run.")
+    max_billed_records: int | None = Field(None, ge=0, description="Most records to pay for a run.")
+
+    memory_limit: str | None = Field(None, description="Memory of the engine (default: half).")
+    threads: int | None = Field(None, ge=1, description="Threads of the engine (default: all).")
+    temp_directory: Path | None = Field(None, description="Where it spills (default: the store).")
+
+    @field_validator("base_url")
+    @classmethod
+    def _safe_url(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+            raise ValueError("http:// is for loopback only, use https://")
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+            raise ValueError("must be https://HOST, without credentials")
+        return url.rstrip("/")
+
+    @field_validator("memory_limit")
+    @classmethod
+    def _a_size(cls, size: str | None) -> str | None:
+        import re
+
+        if size is not None and not re.fullmatch(r"\d+(\.\d+)?\s*([KMGT]i?B)", size.strip()):
+            raise ValueError("must be a size such as 2GB or 500MiB")
+        return size
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource, **_: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:  # fmt: skip
+        """Flags (given to the constructor), then environment, then the file."""
+        from pydantic_settings import TomlConfigSettingsSource
+
+        file = getattr(cls, "_config_file", None)
+        toml = (TomlConfigSettingsSource(settings_cls, file),) if file else ()
+        return (init_settings, env_settings, *toml)
+
+    def credentials(self) -> list[Account]:
+        """The accounts with their secrets.
+
+        Raises:
+            SettingsError: an API key or secret is nowhere to be found; it says where to put it.
+        """
+        if self.accounts:
+            return [_account(entry) for entry in self.accounts]
+        key = _secret("VONAGE_API_KEY")
+        return [Account(self.account_id or key, key, _secret("VONAGE_API_SECRET"))]
+
+    def account_ids(self) -> set[str]:
+        """The accounts that are ours, as far as that is known without their secrets."""
+        if self.accounts:
+            return {entry.account_id or entry.api_key for entry in self.accounts}
+        known = self.account_id or os.environ.get("VONAGE_API_KEY")
+        return {known} if known else set()
+
+
+def load(config: Path | None = None, **flags: Any) -> Settings:
+    """Settings from flags that are not None, the environment, and the file, in this order.
+
+    Raises:
+        SettingsError: something there is no setting, or no value for it; one line says which.
+    """
+    if config is not None and not config.is_file():
+        raise SettingsError(f"no settings file at {config}: `reconcile init` writes one")
+    file = config or (CONFIG if CONFIG.is_file() else None)
+    _refuse_strangers(file)
+    with_file = type("_Settings", (Settings,), {"_config_file": file, "__doc__": Settings.__doc__})
+    try:
+        found: Settings = with_file(**{k: v for k, v in flags.items() if v not in (None, (), [])})
+    except ValidationError as error:
+        raise SettingsError(_explain(error, file)) from None
+    if found.longest_validity < found.validity:
+        raise SettingsError("longest_validity is shorter than validity: raise it")
+    return found
+
+
+def _refuse_strangers(file: Path | None) -> None:
+    """Names a key of the file or the environment that is no setting, and the nearest that is."""
+    known = list(Settings.model_fields)
+    keys: dict[str, str] = {
+        name.removeprefix(PREFIX).lower(): f"environment variable {name}"
+        for name in os.environ
+        if name.startswith(PREFIX)
+    }
+    if file is not None:
+        try:
+            keys |= {key: f"{file}: {key}" for key in tomllib.loads(file.read_text("utf-8"))}
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{file} is no TOML: {error}") from None
+        except OSError as error:
+            raise SettingsError(f"{file} cannot be read: {error.strerror}") from None
+    for key, where in keys.items():
+        if key in known:
+            continue
+        if "secret" in key or key == "api_key":
+            raise SettingsError(f"{where}: secrets go into VONAGE_API_SECRET or a file, not here")
+        near = difflib.get_close_matches(key, known, 1)
+        hint = f"did you mean {near[0]}?" if near else "`reconcile init` lists the settings"
+        raise SettingsError(f"{where} is no setting: {hint}")
+
+
+def _explain(error: ValidationError, file: Path | None) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    words = first["msg"].removeprefix("Value error, ")
+    return f"setting {key}: {words}, not {first['input']!r}"
+
+
+def _secret(name: str) -> str:
+    """A secret from the environment variable `name`, or from the file that `name`_FILE names."""
+    value, file = os.environ.get(name), os.environ.get(f"{name}_FILE")
+    if value:
+        return value
+    if file:
+        return _secret_file(Path(file))
+    raise SettingsError(f"{name} is not set: put it, or {name}_FILE, into the environment")
+
+
+def _secret_file(path: Path) -> str:
+    try:
+        return path.read_text("utf-8").strip()
+    except OSError as error:
+        raise SettingsError(f"the secret in {path} cannot be read: {error.strerror}") from None
+
+
+def _account(entry: AccountSettings) -> Account:
+    if entry.api_secret_file:
+        secret = _secret_file(entry.api_secret_file)
+    elif entry.api_secret_env:
+        secret = _secret(entry.api_secret_env)
+    else:
+        raise SettingsError(
+            f"account {entry.api_key}: name its secret with api_secret_env or api_secret_file"
+        )
+    return Account(entry.account_id or entry.api_key, entry.api_key, secret)

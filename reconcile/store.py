@@ -1,0 +1,334 @@
+"""Where tables live: partitions, atomic publication, the lock, the ledger, the manifests.
+
+    store/
+      store.json                                   version of this layout
+      ledger.json                                  what was downloaded, captured and judged
+      runs/AS_OF-RUN.json                          one manifest a run, written last
+      TABLE/day=YYYY-MM-DD/TABLE.parquet           one file a partition
+      .work/                                       staging, downloads under way, the lock
+
+A partition is replaced by one rename of a file that was checked and synced before. A reader
+therefore sees the old file or the new one, never half of one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reconcile import __version__
+from reconcile.days import iso
+from reconcile.engine import quote
+from reconcile.errors import (
+    ContractError,
+    DiskError,
+    InputError,
+    LockedError,
+    StoreVersionError,
+    UsageError,
+)
+from reconcile.tables import BY_NAME, Table, conform, empty, file_metadata
+
+if TYPE_CHECKING:
+    import ibis
+    from ibis.backends.duckdb import Backend
+
+FORMAT = 1
+UNDATED = "undated"
+# Small enough that reading one message touches little, large enough to compress well.
+ROW_GROUP_ROWS = 122_880
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A partition that is written and checked, but not published."""
+
+    table: str
+    day: str
+    path: Path
+    rows: int
+
+
+@dataclass
+class Ledger:
+    """What the store knows of itself between runs; plain JSON values.
+
+    Attributes:
+        downloads: one entry a downloaded slice: account_id, product, start, end, via,
+            request_id, records, billed, as_of.
+        refreshes: one entry a refresh by id: account_id, asked, billed, as_of.
+        captures: source → digest, bytes, lines, receipts, rejects, blank, days, whole.
+        receipt_days: partition of `receipts` → first and last day of its capture times.
+        judged: day → as_of, closed, and the digest of what it was judged from.
+    """
+
+    downloads: list[dict[str, Any]] = field(default_factory=list)
+    refreshes: list[dict[str, Any]] = field(default_factory=list)
+    captures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    receipt_days: dict[str, list[str]] = field(default_factory=dict)
+    judged: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def billed(self) -> int:
+        """Records that Vonage has billed so far, by its own answers."""
+        return sum(int(d["billed"]) for d in (*self.downloads, *self.refreshes))
+
+
+class Store:
+    """A folder of tables. `Store.open` checks that it is one, and one that we can read."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.work = root / ".work"
+
+    @classmethod
+    def open(cls, root: Path, *, create: bool = False) -> Store:
+        """Opens a store, or begins one where `create` says so.
+
+        Raises:
+            UsageError: there is no store, or the folder is something else.
+            StoreVersionError: it was written by a newer version.
+        """
+        store, marker = cls(root), root / "store.json"
+        if not marker.exists():
+            if not create:
+                raise UsageError(f"no store at {root}: `reconcile run` makes one, --store names it")
+            strange = [p.name for p in root.iterdir()] if root.is_dir() else []
+            if strange and set(strange) != {".work"}:
+                raise UsageError(f"{root} is not empty and no store: name another with --store")
+            with _disk(root):
+                root.mkdir(parents=True, exist_ok=True)
+            write_json(marker, {"format": FORMAT, "package_version": __version__})
+        found = read_json(marker).get("format")
+        if found != FORMAT:
+            raise StoreVersionError(
+                f"the store at {root} has layout {found}, this version ({__version__}) reads "
+                f"{FORMAT}: install the version that wrote it, or name another with --store"
+            )
+        return store
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Holds the store for one run; the kernel frees it however the run ends.
+
+        Raises:
+            LockedError: another run holds it.
+        """
+        with _disk(self.root):
+            self.work.mkdir(exist_ok=True)
+            handle = (self.work / "lock").open("a+")
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                handle.seek(0)
+                holder = handle.read().strip() or "unknown"
+                raise LockedError(
+                    f"another run (process {holder}) holds the store {self.root}: "
+                    "wait for it to end"
+                ) from None
+            handle.truncate(0)
+            handle.write(str(os.getpid()))
+            handle.flush()
+            shutil.rmtree(self.staging, ignore_errors=True)
+            yield
+
+    # --- partitions -----------------------------------------------------------------------
+
+    @property
+    def staging(self) -> Path:
+        """Where partitions wait for publication; emptied when a run begins."""
+        return self.work / "staging"
+
+    def path(self, table: Table, day: date | str) -> Path:
+        """The file of one partition."""
+        return self.root / _partition(table, day)
+
+    def days(self, table: Table) -> list[str]:
+        """The partitions that a table has, by name, in order."""
+        return sorted(
+            p.name.removeprefix("day=")
+            for p in (self.root / table.name).glob("day=*")
+            if (p / f"{table.name}.parquet").exists()
+        )
+
+    def read(self, con: Backend, table: Table, days: Iterable[date | str]) -> ibis.Table:
+        """The rows of these days, held against the contract; days without a file add none."""
+        files = [p for p in (self.path(table, day) for day in days) if p.exists()]
+        if not files:
+            return empty(table)
+        return read_parquet(con, files, table)
+
+    def write(
+        self, con: Backend, expr: ibis.Table, table: Table, day: date | str, as_of: datetime
+    ) -> Staged:
+        """Stages one partition: conformed, in one file, its required columns without a null."""
+        path = self.staging / _partition(table, day)
+        rows = write_parquet(con, expr, table, path, as_of)
+        return Staged(table.name, str(day), path, rows)
+
+    def publish(self, staged: Iterable[Staged]) -> None:
+        """Puts staged partitions in their places, each by one rename."""
+        for part in staged:
+            target = self.path(BY_NAME[part.table], part.day)
+            with _disk(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                part.path.replace(target)
+                _sync(target.parent)
+
+    # --- ledger, manifests, the run under way --------------------------------------------
+
+    def ledger(self) -> Ledger:
+        """What is known from the runs before."""
+        path = self.root / "ledger.json"
+        return Ledger(**read_json(path)) if path.exists() else Ledger()
+
+    def save(self, ledger: Ledger) -> None:
+        """Replaces the ledger."""
+        write_json(self.root / "ledger.json", asdict(ledger))
+
+    def unfinished(self) -> dict[str, Any] | None:
+        """What a run that did not end had set out to do."""
+        path = self.work / "unfinished.json"
+        return read_json(path) if path.exists() else None
+
+    def begin(self, intent: dict[str, Any]) -> None:
+        """Notes what this run sets out to do, until `finish`."""
+        write_json(self.work / "unfinished.json", intent)
+
+    def finish(self, manifest: dict[str, Any]) -> Path:
+        """Writes the manifest, the last act of a run."""
+        moment = manifest["as_of"].replace(":", "").replace("-", "")
+        path = self.root / "runs" / f"{moment}-{manifest['run_id']}.json"
+        write_json(path, manifest)
+        (self.work / "unfinished.json").unlink(missing_ok=True)
+        shutil.rmtree(self.staging, ignore_errors=True)
+        return path
+
+    def last_manifest(self) -> dict[str, Any] | None:
+        """The manifest of the run that ended last."""
+        paths = list((self.root / "runs").glob("*.json"))
+        return read_json(max(paths, key=lambda p: p.stat().st_mtime_ns)) if paths else None
+
+
+def read_parquet(con: Backend, files: list[Path], table: Table) -> ibis.Table:
+    """Parquet files as one table that keeps its contract."""
+    import duckdb
+
+    names = ", ".join(quote(str(f)) for f in files)
+    query = f"SELECT * FROM read_parquet([{names}], hive_partitioning = false)"  # noqa: S608 - paths are ours
+    try:
+        return conform(con.sql(query), table)
+    except duckdb.Error as error:
+        raise InputError(f"table {table.name} cannot be read: {_first_line(error)}") from None
+
+
+def write_parquet(
+    con: Backend, expr: ibis.Table, table: Table, path: Path, as_of: datetime
+) -> int:
+    """Writes one conformed, synced parquet file and counts its rows.
+
+    Raises:
+        ContractError: columns differ from the contract, or a required one holds a null.
+        DiskError: the disk refused.
+    """
+    import duckdb
+
+    metadata = ", ".join(
+        f"{quote(k)}: {quote(v)}" for k, v in file_metadata(table, as_of).items()
+    )
+    with _disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        con.con.execute(
+            f"COPY ({con.compile(conform(expr, table))}) TO {quote(str(path))} (FORMAT parquet, "
+            f"COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS}, KV_METADATA {{{metadata}}})"
+        )
+    except duckdb.IOException as error:
+        raise DiskError(f"{path} cannot be written: {_first_line(error)}") from None
+    except duckdb.OutOfMemoryException:
+        raise InputError(
+            f"table {table.name} does not fit in memory: raise memory_limit, or give "
+            "temp_directory more room"
+        ) from None
+    with _disk(path):
+        _sync(path)
+    return _count_rows(path, table)
+
+
+def _count_rows(path: Path, table: Table) -> int:
+    """Rows of a file, after its footer has shown that no required column holds a null."""
+    import pyarrow.parquet as pq
+
+    footer = pq.read_metadata(path)
+    required = set(table.required)
+    for group in range(footer.num_row_groups):
+        for at in range(footer.num_columns):
+            column = footer.row_group(group).column(at)
+            name, statistics = column.path_in_schema, column.statistics
+            if name in required and statistics is not None and statistics.null_count:
+                raise ContractError(
+                    f"table {table.name}: {name} may not be null, and {statistics.null_count} are"
+                )
+    return int(footer.num_rows)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file of the store."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DiskError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise InputError(f"{path} is damaged: it is no JSON; restore it from a backup") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{path} is damaged: it is no JSON object; restore it from a backup")
+    return found
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Replaces a JSON file as a whole, synced before it takes its place."""
+    with _disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f".{path.name}.new")
+        fresh.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        _sync(fresh)
+        fresh.replace(path)
+        _sync(path.parent)
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DiskError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def _partition(table: Table, day: date | str) -> Path:
+    return Path(table.name, f"day={day}", f"{table.name}.parquet")
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
+
+
+def describe_time(moment: datetime | None) -> str | None:
+    """A moment for JSON, or null."""
+    return None if moment is None else iso(moment)

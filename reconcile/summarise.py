@@ -1,0 +1,195 @@
+"""Verdicts → summary tables. Pure: expressions in, expressions out, every row in a fixed order."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+
+import ibis
+import ibis.expr.datatypes as dt
+from ibis import _
+
+from reconcile import vocabulary as words
+from reconcile.tables import ERROR_CODES, GROUP, PERCENTILES, REASONS, SUMMARY
+from reconcile.vocabulary import RULES_VERSION
+
+# The quantile of the normal distribution that leaves 2.5 % on either side.
+Z95 = 1.959963984540054
+VERDICTS = ("confirmed", "pending", "missing", "unknown", "suspect", "not_expected")
+MISSING_REASONS = (
+    "lost_webhook", "carrier_silent", "platform_expired", "unattributed", "capture_outage",
+)  # fmt: skip
+NAMES = ("country_name", "network_name")
+NONE = "none"
+
+
+def summary(
+    verdicts: ibis.Table, orphans: ibis.Table, day: date, as_of: datetime, *, is_closed: bool,
+    currency: str,
+) -> ibis.Table:  # fmt: skip
+    """One row an account × country × network code × currency of a day.
+
+    Args:
+        verdicts: the day's `verdicts`.
+        orphans: the `orphans` of the day's receipts; each counts in its own network's row.
+        day: the UTC day.
+        as_of: up to when things were known.
+        is_closed: whether everything in the day was mature by then.
+        currency: what to call money that names no currency (for rows with orphans alone).
+    """
+    both = _messages(verdicts).union(_orphans(orphans, currency))
+    counts = [name for name in both.columns if name not in (*GROUP, *NAMES)]
+    grouped = both.group_by([name for name in GROUP if name != "date"]).agg(
+        **{name: _[name].max() for name in NAMES},
+        **{name: _[name].max() if name.startswith("latency") else _[name].sum() for name in counts},
+    )
+    told = _.messages - _.pending - _.not_expected
+    rated = grouped.mutate(
+        **_rates("missing", _.missing - _.missing_capture_outage, told - _.missing_capture_outage),
+        **_rates("unknown", _.unknown, told),
+        **_rates("suspect", _.suspect, told),
+    )
+    return (
+        rated.mutate(
+            date=ibis.literal(day),
+            network_verdict=ibis.null(str),
+            is_closed=ibis.literal(is_closed),
+            as_of=ibis.literal(as_of, type=dt.Timestamp(timezone="UTC", scale=6)),
+            rules_version=ibis.literal(RULES_VERSION),
+        )
+        .select(SUMMARY.names)
+        .order_by([name for name in GROUP if name != "date"])
+    )
+
+
+def reasons(verdicts: ibis.Table, day: date, context: tuple[str, ...]) -> ibis.Table:
+    """One row more for each verdict and reason; `none` stands where a message has no reason."""
+    keys = [name for name in GROUP if name != "date"]
+    once = verdicts.group_by([*keys, "verdict", "reasons"]).agg(
+        n=_.count(), cost=_spent(), **{name: _[name].max() for name in NAMES}
+    )
+    each = once.unnest("reasons", offset="at", keep_empty=True)
+    return (
+        each.mutate(reason=_.reasons.fill_null(NONE), first=_["at"].fill_null(0) == 0)
+        .group_by([*keys, "verdict", "reason"])
+        .agg(
+            **{name: _[name].max() for name in NAMES},
+            messages=_.n.sum(),
+            messages_first=_.n.sum(where=_.first).fill_null(0),
+            spend=_.cost.sum(),
+        )
+        .mutate(date=ibis.literal(day), is_context=_.reason.isin(context))
+        .select(REASONS.names)
+        .order_by([*keys, "verdict", "reason"])
+    )
+
+
+def error_codes(verdicts: ibis.Table, day: date) -> ibis.Table:
+    """One row a status and err-code of the deciding receipts; messages without one are left out."""
+    keys = [name for name in GROUP if name != "date"]
+    meanings = ibis.memtable(
+        [(e.code, e.meaning) for e in words.ERROR_CODES.values()], columns=("_code", "meaning")
+    )
+    return (
+        verdicts.filter(_.receipt_status.notnull())
+        .mutate(receipt_error_code=_.receipt_error_code.fill_null(words.UNKNOWN))
+        .group_by([*keys, "receipt_status", "receipt_error_code"])
+        .agg(**{name: _[name].max() for name in NAMES}, messages=_.count(), spend=_spent())
+        .left_join(meanings, [("receipt_error_code", "_code")])
+        .mutate(date=ibis.literal(day))
+        .select(ERROR_CODES.names)
+        .order_by([*keys, "receipt_status", "receipt_error_code"])
+    )
+
+
+def _messages(verdicts: ibis.Table) -> ibis.Table:
+    end = ibis.coalesce(_ended(_.record_status), _ended(_.receipt_status))
+    first = _.reasons[0]
+    return (
+        verdicts.mutate(end=end, first=first)
+        .group_by([name for name in GROUP if name != "date"])
+        .agg(
+            **{name: _[name].max() for name in NAMES},
+            messages=_.count(),
+            **{name: _.count(where=_.verdict == name) for name in VERDICTS},
+            **{
+                f"missing_{reason}": _.count(where=(_.verdict == "missing") & (_.first == reason))
+                for reason in MISSING_REASONS
+            },
+            delivered=_.count(where=_.end.isin(("delivered", "read"))),
+            failed=_.count(where=_.end.isin(("failed", "rejected", "undeliverable", "deleted"))),
+            expired=_.count(where=_.end == "expired"),
+            orphans=_zero(),
+            uncovered=_zero(),
+            receipts=_.receipts.sum().cast("int64"),
+            duplicate_receipts=_.duplicates.sum().cast("int64"),
+            latencies=_.latency_ms.quantile(
+                [p / 100 for p in PERCENTILES], where=_.end.isin(("delivered", "read"))
+            ),
+            spend=_spent(),
+            spend_unconfirmed=_spent(_.verdict.isin(("missing", "unknown", "suspect"))),
+        )
+        .mutate(
+            **{
+                f"latency_p{p}_ms": _.latencies[n].round().cast("int64")
+                for n, p in enumerate(PERCENTILES)
+            }
+        )
+        .drop("latencies")
+    )
+
+
+def _orphans(orphans: ibis.Table, currency: str) -> ibis.Table:
+    counted = (
+        orphans.mutate(
+            account_id=_.account_id.fill_null(words.UNKNOWN),
+            network_code=_.network_code.fill_null(words.UNKNOWN),
+            currency=ibis.literal(currency),
+        )
+        .group_by([name for name in GROUP if name != "date"])
+        .agg(
+            n=_.count(),
+            uncovered=_.count(where=_.kind == "uncovered"),
+        )
+    )
+    money = ibis.literal(0).cast("decimal(38, 8)")
+    zeros = ("messages", *VERDICTS, *(f"missing_{r}" for r in MISSING_REASONS),
+             "delivered", "failed", "expired")  # fmt: skip
+    return counted.select(
+        *[name for name in GROUP if name != "date"],
+        **{name: ibis.null(str) for name in NAMES},
+        **{name: _zero() for name in zeros},
+        orphans=_.n - _.uncovered,
+        uncovered=_.uncovered,
+        receipts=_.n,
+        duplicate_receipts=_zero(),
+        spend=money,
+        spend_unconfirmed=money,
+        **{f"latency_p{p}_ms": ibis.null("int64") for p in PERCENTILES},
+    )
+
+
+def _rates(name: str, k: Any, n: Any) -> dict[str, Any]:
+    """A rate with its Wilson 95 % interval (Wilson 1927); null where there is nothing to divide."""
+    size = ibis.ifelse(n > 0, n, ibis.null("int64")).cast("float64")
+    share = k.cast("float64") / size
+    spread = Z95 * (share * (1 - share) / size + Z95**2 / (4 * size**2)).sqrt()
+    centre, scale = share + Z95**2 / (2 * size), 1 + Z95**2 / size
+    # Rounding may leave the ends a hair outside; no share is below 0 or above 1.
+    return {
+        f"{name}_rate": share,
+        f"{name}_rate_low": ibis.ifelse(k > 0, (centre - spread) / scale, size * 0),
+        f"{name}_rate_high": ibis.ifelse(k < n, (centre + spread) / scale, size * 0 + 1),
+    }
+
+
+def _ended(status: Any) -> Any:
+    return ibis.ifelse(status.isin(words.DEFINITE), status, ibis.null(str))
+
+
+def _spent(where: Any = None) -> Any:
+    return _.record_price.sum(where=where).fill_null(0).cast("decimal(38, 8)")
+
+
+def _zero() -> ibis.Value:
+    return ibis.literal(0, "int64")

@@ -1,0 +1,392 @@
+"""The contract of every table: names, types, nullability, and a sentence a column.
+
+`conform()` is the only gate: nothing is written that did not pass it, and nothing is read that
+does not keep it. Times are UTC instants (`timestamp[us, UTC]`, whole milliseconds), money is
+`decimal(18,8)`, ids and codes are strings.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from reconcile import __version__
+from reconcile.days import iso
+from reconcile.errors import ContractError
+from reconcile.vocabulary import RULES_VERSION
+
+if TYPE_CHECKING:
+    import ibis
+
+TEXT = pa.string()
+TIME = pa.timestamp("us", tz="UTC")
+DATE = pa.date32()
+COUNT = pa.int64()
+MS = pa.int64()
+MONEY = pa.decimal128(18, 8)
+SHARE = pa.float64()
+FLAG = pa.bool_()
+
+METADATA_KEY = "reconcile"
+PERCENTILES = (50, 95, 99)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its Arrow type, whether it may be null, and what it says."""
+
+    name: str
+    type: pa.DataType
+    sentence: str
+    nullable: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: what a row is, its key, and its columns in order."""
+
+    name: str
+    row: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    written: bool = True
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema, without metadata."""
+        return pa.schema([pa.field(c.name, c.type, nullable=True) for c in self.columns])
+
+    @property
+    def names(self) -> list[str]:
+        """Column names in order."""
+        return [c.name for c in self.columns]
+
+    @property
+    def required(self) -> list[str]:
+        """Names of the columns that may not be null."""
+        return [c.name for c in self.columns if not c.nullable]
+
+
+def _required(name: str, kind: pa.DataType, sentence: str) -> Column:
+    return Column(name, kind, sentence, nullable=False)
+
+
+_MESSAGE_ID = _required(
+    "message_id", TEXT, "Vonage's id of the message (one a part): hex upper-case, UUID lower-case."
+)
+_PRODUCT = _required("product", TEXT, "The API it was sent through: SMS or MESSAGES.")
+_ACCOUNT_ID = _required("account_id", TEXT, "API key of the account that sent the message.")
+_CLIENT_REF = Column("client_ref", TEXT, "The reference that was given when sending.")
+_SENDER = Column("sender", TEXT, "Sender ID as sent (a record's `from`, a receipt's `to`).")
+_RECIPIENT = Column(
+    "recipient", TEXT, "The handset's number, as 16 hex digits of a keyed SHA-256 by default."
+)
+_DATE = _required("date", DATE, "The UTC day on which Vonage received the messages.")
+_COUNTRY = _required("country", TEXT, "ISO 3166-1 alpha-2 of the network's country, or `unknown`.")
+_COUNTRY_NAME = Column("country_name", TEXT, "The country's name.")
+_NETWORK_CODE = _required("network_code", TEXT, "MCC and MNC of the network, or `unknown`.")
+_NETWORK_NAME = Column("network_name", TEXT, "The network's name as Vonage gives it.")
+_CURRENCY = _required("currency", TEXT, "Currency of the money in the row, or `unknown`.")
+_RECEIVED_AT = _required("received_at", TIME, "When Vonage received the request to send.")
+_SOURCE = _required("source", TEXT, "The capture that holds the line.")
+_LINE = _required("line", COUNT, "Number of the line in its source, from 1.")
+
+_RECEIPT_COLUMNS = (
+    _MESSAGE_ID,
+    Column("account_id", TEXT, "API key that the receipt names."),
+    _required("product", TEXT, "SMS for a DLR, MESSAGES for a Messages API status webhook."),
+    _CLIENT_REF,
+    _SENDER,
+    _RECIPIENT,
+    Column("network_code", TEXT, "MCC and MNC of the network that the receipt names."),
+    _required("status", TEXT, "Status that the receipt claims, lower-case; kept if unheard of."),
+    Column("error_code", TEXT, "The receipt's err-code; 0 is none."),
+    Column("price", MONEY, "The receipt's price."),
+    Column("pushed_at", TIME, "When Vonage began to push the receipt (message-timestamp)."),
+    Column("scts", TEXT, "The carrier's own time, YYMMDDHHMM in no certain time zone: a hint."),
+    Column("captured_at", TIME, "When the webhook captured it, where the capture says so."),
+    _SOURCE,
+    _LINE,
+    _required("signature", TEXT, "valid, invalid, unsigned or unverifiable."),
+)
+
+RECORDS = Table(
+    "records",
+    "a message as Vonage last reported it",
+    ("account_id", "product", "message_id"),
+    (
+        _MESSAGE_ID,
+        Column("record_id", TEXT, "The Reports API's own id of the record."),
+        _PRODUCT,
+        _ACCOUNT_ID,
+        _CLIENT_REF,
+        _SENDER,
+        Column("sender_used", TEXT, "The sender that Vonage put in its place, if it did."),
+        _RECIPIENT,
+        _COUNTRY,
+        _COUNTRY_NAME,
+        _NETWORK_CODE,
+        _NETWORK_NAME,
+        _RECEIVED_AT,
+        Column("finalized_at", TIME, "When the message reached its final state; null before."),
+        Column("latency_ms", MS, "Milliseconds from received to final, as Vonage reports them."),
+        Column("status", TEXT, "Status as last reported, lower-case; kept if unheard of."),
+        Column("error_code", TEXT, "Result of Vonage's hand-off to its supplier: no DLR code."),
+        Column("price", MONEY, "What the message cost."),
+        Column("currency", TEXT, "Currency of the price, where the record says so."),
+        Column("concatenated", FLAG, "Whether it is one part of a longer message."),
+        Column("validity_ms", MS, "How long it was to be tried, where the record says so."),
+        _required("fetched_at", TIME, "The as_of of the run that fetched this state."),
+    ),
+)
+
+RECEIPTS = Table("receipts", "one captured receipt line", ("source", "line"), _RECEIPT_COLUMNS)
+
+REJECTS = Table(
+    "rejects",
+    "a captured line, or a fetched record, that could not be read as one",
+    ("source", "line"),
+    (
+        _SOURCE,
+        _LINE,
+        _required("kind", TEXT, "`unreadable`, `not_a_receipt` or `malformed_record`."),
+        _required("reason", TEXT, "What was wrong with it, and how to mend it where that is known."),
+    ),
+)
+
+VERDICTS = Table(
+    "verdicts",
+    "a message with its verdict",
+    ("account_id", "product", "message_id"),
+    (
+        _MESSAGE_ID,
+        _PRODUCT,
+        _ACCOUNT_ID,
+        _CLIENT_REF,
+        _SENDER,
+        _RECIPIENT,
+        _COUNTRY,
+        _COUNTRY_NAME,
+        _NETWORK_CODE,
+        _NETWORK_NAME,
+        _RECEIVED_AT,
+        Column("finalized_at", TIME, "When it reached its final state, as known at as_of."),
+        Column("latency_ms", MS, "Milliseconds from received to final, as known at as_of."),
+        Column("record_status", TEXT, "The record's status; null if it was not yet so at as_of."),
+        Column("record_error_code", TEXT, "Result of Vonage's hand-off: shown, never judged."),
+        Column("receipt_status", TEXT, "Status of the deciding receipt; null without any."),
+        Column("receipt_error_code", TEXT, "err-code of the deciding receipt."),
+        Column("receipt_network_code", TEXT, "Network that the deciding receipt names."),
+        Column("record_price", MONEY, "What the record says the message cost."),
+        Column("receipt_price", MONEY, "What the deciding receipt says it cost."),
+        _CURRENCY,
+        Column("pushed_at", TIME, "When Vonage pushed the deciding receipt."),
+        Column("captured_at", TIME, "When the deciding receipt was captured first."),
+        _required("receipts", pa.int32(), "How many receipts came, duplicates included."),
+        _required("duplicates", pa.int32(), "How many of them repeat an earlier one."),
+        _required(
+            "verdict", TEXT, "confirmed, pending, missing, unknown, suspect or not_expected."
+        ),
+        _required("reasons", pa.list_(TEXT), "The verdict's reasons, then context."),
+    ),
+)
+
+ORPHANS = Table(
+    "orphans",
+    "a receipt that joins no record",
+    ("source", "line"),
+    (
+        _required("kind", TEXT, "unknown_message, uncovered, foreign_account or near_match."),
+        _required("country", TEXT, "Country of the network code's MCC, or `unknown`."),
+        *_RECEIPT_COLUMNS,
+    ),
+)
+
+_GROUP = (_DATE, _ACCOUNT_ID, _COUNTRY, _COUNTRY_NAME, _NETWORK_CODE, _NETWORK_NAME, _CURRENCY)
+_GROUP_KEY = ("date", "account_id", "country", "network_code", "currency")
+GROUP = _GROUP_KEY
+
+
+def _count(name: str, sentence: str) -> Column:
+    return _required(name, COUNT, sentence)
+
+
+def _rates(what: str) -> tuple[Column, ...]:
+    base = "messages − pending − not_expected"
+    if what == "missing":
+        base += " (capture outage left out)"
+    return (
+        Column(f"{what}_rate", SHARE, f"{what} / ({base}); null where that is 0."),
+        Column(f"{what}_rate_low", SHARE, f"Lower end of {what}_rate's Wilson 95 % interval."),
+        Column(f"{what}_rate_high", SHARE, f"Upper end of {what}_rate's Wilson 95 % interval."),
+    )
+
+
+SUMMARY = Table(
+    "summary",
+    "account × country × network code × currency of a day",
+    _GROUP_KEY,
+    (
+        *_GROUP,
+        _count("messages", "Messages of the day: the sum of the six verdicts."),
+        _count("confirmed", "Record and receipt agree."),
+        _count("pending", "Too early to tell."),
+        _count("missing", "A receipt should be here and is not."),
+        _count("unknown", "What we have does not tell what became of it."),
+        _count("suspect", "Record and receipts contradict each other."),
+        _count("not_expected", "No receipt was to be expected."),
+        _count("missing_lost_webhook", "Missing: Vonage knew the end, we did not hear it."),
+        _count("missing_carrier_silent", "Missing: the carrier never said."),
+        _count("missing_platform_expired", "Missing: Vonage expired it at its own deadline."),
+        _count("missing_unattributed", "Missing: the record was not asked again, nobody can say."),
+        _count("missing_capture_outage", "Missing: our own capture was down."),
+        _count("delivered", "Messages whose end is delivered (record's word, else receipt's)."),
+        _count("failed", "Messages whose end is failed, rejected, undeliverable or deleted."),
+        _count("expired", "Messages whose end is expired."),
+        _count("orphans", "Receipts of the day that join no record."),
+        _count("uncovered", "Unjoined receipts whose record may lie in days not downloaded."),
+        _count("receipts", "Receipts of these messages, plus orphans and uncovered."),
+        _count("duplicate_receipts", "How many of them repeat an earlier one."),
+        *_rates("missing"),
+        *_rates("unknown"),
+        *_rates("suspect"),
+        *(
+            Column(f"latency_p{p}_ms", MS, f"{p} % of the delivered messages took less (interpolated).")
+            for p in PERCENTILES
+        ),
+        _required("spend", MONEY, "What the messages cost, by their records."),
+        _required("spend_unconfirmed", MONEY, "Cost of missing, unknown and suspect ones."),
+        Column("network_verdict", TEXT, "What is thought of the network as a whole; null: not yet."),
+        _required("is_closed", FLAG, "Whether the day was judged when all of it was mature."),
+        _required("as_of", TIME, "The moment up to which receipts and records were known."),
+        _required("rules_version", TEXT, "Version of the rules that judged."),
+    ),
+)
+
+REASONS = Table(
+    "reasons",
+    "account × country × network code × currency × verdict × reason of a day",
+    (*_GROUP_KEY, "verdict", "reason"),
+    (
+        *_GROUP,
+        _required("verdict", TEXT, "The messages' verdict."),
+        _required("reason", TEXT, "The reason, or `none` where a message has none."),
+        _required("is_context", FLAG, "Whether it is context only, which makes no verdict."),
+        _count("messages", "Messages that have this reason; a message may have several."),
+        _count("messages_first", "Messages whose first reason it is: adds up to the verdict."),
+        _required("spend", MONEY, "What the messages with this reason cost."),
+    ),
+)
+
+ERROR_CODES = Table(
+    "error_codes",
+    "account × country × network code × currency × status × err-code of deciding receipts of a day",
+    (*_GROUP_KEY, "receipt_status", "receipt_error_code"),
+    (
+        *_GROUP,
+        _required("receipt_status", TEXT, "Status of the deciding receipt."),
+        _required("receipt_error_code", TEXT, "Its err-code, or `unknown` where it has none."),
+        Column("meaning", TEXT, "What the guide says the code means; null if unheard of."),
+        _count("messages", "Messages whose deciding receipt says so."),
+        _required("spend", MONEY, "What they cost."),
+    ),
+)
+
+NETWORKS = Table(
+    "networks",
+    "country × network code (`*`: the whole country) × span judged as a whole",
+    ("date", "span", "country", "network_code"),
+    (
+        _DATE,
+        _required("span", TEXT, "1d or 7d, ending with the date."),
+        _COUNTRY,
+        _NETWORK_CODE,
+        _count("messages", "Messages of the span."),
+        _required("network_verdict", TEXT, "What is thought of the network as a whole."),
+        _required("reasons", pa.list_(TEXT), "The rules that held."),
+        _required("latency_histogram", pa.list_(COUNT), "Delivered messages in fixed log bins."),
+        _required("evidence", TEXT, "The numbers, in one sentence."),
+    ),
+    written=False,
+)
+
+TABLES: tuple[Table, ...] = (
+    RECORDS,
+    RECEIPTS,
+    REJECTS,
+    VERDICTS,
+    ORPHANS,
+    SUMMARY,
+    REASONS,
+    ERROR_CODES,
+    NETWORKS,
+)
+BY_NAME = {table.name: table for table in TABLES}
+
+
+def conform(expr: ibis.Table, table: Table) -> ibis.Table:
+    """The only gate: an expression with exactly the table's columns, in order and type.
+
+    Integers may widen and null columns take their type; any other difference breaks the contract.
+    Nulls in required columns are counted when the file is written (`store.write`).
+
+    Raises:
+        ContractError: a column is missing, is too many, or is of another type.
+    """
+    import ibis
+
+    wanted = ibis.Schema.from_pyarrow(table.schema)
+    found = expr.schema()
+    missing = [name for name in wanted if name not in found]
+    extra = [name for name in found if name not in wanted]
+    if missing or extra:
+        raise ContractError(
+            f"table {table.name}: "
+            + "; ".join(
+                f"{word} {', '.join(names)}"
+                for word, names in (("lacks", missing), ("does not know", extra))
+                if names
+            )
+        )
+    columns = []
+    for name, kind in wanted.items():
+        if not _fits(found[name], kind):
+            raise ContractError(f"table {table.name}: {name} is {found[name]}, not {kind}")
+        column = expr[name]
+        columns.append((column if found[name] == kind else column.cast(kind)).name(name))
+    return expr.select(columns)
+
+
+def _fits(found: ibis.DataType, wanted: ibis.DataType) -> bool:
+    if found.copy(nullable=True) == wanted or found.is_null():
+        return True
+    if found.is_timestamp() and wanted.is_timestamp():
+        return bool(found.timezone == wanted.timezone)
+    if found.is_decimal() and wanted.is_decimal():
+        return bool(found.scale == wanted.scale)  # a sum is wider, never finer
+    return bool(found.is_integer() and wanted.is_integer())
+
+
+def file_metadata(table: Table, as_of: datetime) -> dict[str, str]:
+    """What each parquet file says of itself, as one JSON text; nothing in it is random."""
+    about = {
+        "table": table.name,
+        "row": table.row,
+        "key": list(table.key),
+        "as_of": iso(as_of),
+        "rules_version": RULES_VERSION,
+        "package_version": __version__,
+        "columns": {c.name: c.sentence for c in table.columns},
+    }
+    return {METADATA_KEY: json.dumps(about, ensure_ascii=False)}
+
+
+def empty(table: Table) -> ibis.Table:
+    """The table without rows."""
+    import ibis
+
+    return ibis.memtable(table.schema.empty_table())
