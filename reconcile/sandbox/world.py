@@ -1,0 +1,265 @@
+"""The invented traffic of a data folder, as the Reports API would show it at a moment.
+
+    DIR/sandbox.json                            the format, and the accounts with their secrets
+    DIR/world/day=YYYY-MM-DD/*.parquet          one row a message, by the UTC day of date_received
+    DIR/world.csv                               or all of them written by hand, blank where null
+
+A message exists from its `date_received` on, and until its `hidden_from` if it has one. Until its
+`date_finalized` it shows `status_before`, and neither that date nor a latency nor an error: so the
+same folder answers for any moment.
+
+Listing a day sorts it once into a table of a scratch database; after that a page is a range of
+its row ids, and costs milliseconds however long the day is.
+"""
+
+# ruff: noqa: S608 - SQL is put together from names of our own; what a client sent goes in as values
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reconcile.days import day_of, parse_day
+from reconcile.errors import InputError, UsageError
+from reconcile.sandbox.protocol import Query
+
+FORMAT = 1
+PAGE_RECORDS = 1000
+_TICK = timedelta(microseconds=1)
+
+_TYPES = {
+    **dict.fromkeys(("date_received", "date_finalized", "hidden_from"), "TIMESTAMP"),
+    **dict.fromkeys(("latency", "validity_period"), "BIGINT"),
+    "total_price": "DECIMAL(18, 8)",
+    "concatenated": "BOOLEAN",
+}
+# fmt: off
+REQUIRED_COLUMNS = (
+    "account_id", "product", "message_id", "direction", "date_received", "date_finalized",
+    "status_before", "status",
+)
+_COLUMNS = (
+    "account_id", "product", "id", "message_id", "client_ref", "account_ref", "direction",
+    "from", "to", "changed_from", "forced_from", "country", "country_name", "provider",
+    "network", "network_name", "date_received", "date_finalized", "status_before", "status",
+    "latency", "error_code", "error_code_description", "currency", "total_price",
+    "concatenated", "validity_period", "message_body", "hidden_from",
+)
+# fmt: on
+_IS_FINAL = "date_finalized <= $at"
+_STATUS = f"CASE WHEN {_IS_FINAL} THEN status ELSE status_before END"
+_MOMENT = "strftime({}, '%Y-%m-%dT%H:%M:%S+00:00')"
+# A decimal has eight places, the API shows as many as there are: 0.03330000 is 0.0333, 0 is 0.
+_PRICE = "rtrim(rtrim(CAST(total_price AS VARCHAR), '0'), '.')"
+_SHOWN = {
+    "date_received": _MOMENT.format("date_received"),
+    "date_finalized": f"CASE WHEN {_IS_FINAL} THEN {_MOMENT.format('date_finalized')} END",
+    **{
+        name: f"CASE WHEN {_IS_FINAL} THEN CAST({name} AS VARCHAR) END"
+        for name in ("latency", "error_code", "error_code_description")
+    },
+    "status": _STATUS,
+    "total_price": _PRICE,
+    "estimated_price": _PRICE,
+    "concatenated": "CASE WHEN concatenated THEN 'TRUE' ELSE 'FALSE' END",
+}
+
+Place = tuple[date, int]
+"""Where a listing stopped: the day, and the row id of the last record shown."""
+
+
+class World:
+    """A data folder, opened for reading.
+
+    Raises:
+        InputError: the folder is missing, or not what a generator writes.
+    """
+
+    def __init__(self, folder: Path, scratch: Path) -> None:
+        self.accounts = read_accounts(folder / "sandbox.json")
+        self._columns: dict[Path, set[str]] = {}
+        if (text := folder / "world.csv").exists():
+            write_days(text, scratch / "world")
+        self._days = self._read_days(folder / "world") | self._read_days(scratch / "world")
+        self._made: set[str] = set()
+        self._lock = threading.Lock()
+        self._database = duckdb.connect(str(scratch / "world.duckdb"))
+        self._database.execute("SET memory_limit = '1GB'")
+
+    def close(self) -> None:
+        """Closes the scratch database; its folder is the caller's."""
+        self._database.close()
+
+    def page(
+        self, query: Query, at: datetime, after: Place | None = None
+    ) -> tuple[list[dict[str, str]], Place | None]:
+        """The next records of a listing, newest first, and where it goes on if it does."""
+        fields = query.fields()
+        found: list[tuple[Place, dict[str, str]]] = []
+        for day, select, values in self._listing(query, at, after):
+            limit = PAGE_RECORDS + 1 - len(found)
+            rows = self._fetch(f"{select} ORDER BY rowid LIMIT {limit}", values)
+            found += [((day, row[0]), dict(zip(fields, row[1:], strict=True))) for row in rows]
+            if len(found) > PAGE_RECORDS:
+                break
+        goes_on = found[PAGE_RECORDS - 1][0] if len(found) > PAGE_RECORDS else None
+        return [record for _, record in found[:PAGE_RECORDS]], goes_on
+
+    def by_id(self, query: Query, at: datetime) -> tuple[list[dict[str, str]], list[str]]:
+        """The records that carry one of the ids, of any day, and the ids that none carries."""
+        where, values = _conditions(query, at)
+        rows: list[tuple[str, ...]] = []
+        for day in self._days_with(query.ids):
+            select = f"SELECT message_id, id, {_shown(query)} FROM {self._table(day)} AS message"
+            rows += self._fetch(f"{select} WHERE {where} ORDER BY rowid", values)
+        known = {row[0] for row in rows} | {row[1] for row in rows}
+        records = [dict(zip(query.fields(), row[2:], strict=True)) for row in rows]
+        return records, [name for name in query.ids if name not in known]
+
+    def _listing(
+        self, query: Query, at: datetime, after: Place | None, shows_place: bool = True
+    ) -> Iterator[tuple[date, str, dict[str, object]]]:
+        """One select a day, newest day first, for what lies behind a place."""
+        start, end = query.window(at)
+        if end <= start:
+            return
+        # An end at midnight needs nothing of the day that begins there.
+        first = after[0] if after else day_of(min(end - _TICK, at))
+        where, values = _conditions(query, at)
+        place = "rowid, " if shows_place else ""
+        for day in sorted(self._days, reverse=True):
+            if day_of(start) <= day <= first:
+                behind = after[1] if after and after[0] == day else -1
+                source = f"{self._table(day)} AS message"
+                select = f"SELECT {place}{_shown(query)} FROM {source}"
+                yield day, f"{select} WHERE {where} AND rowid > {behind}", values
+
+    def _days_with(self, ids: tuple[str, ...]) -> list[date]:
+        """The days, newest first, that may hold one of some ids."""
+        if not self._days:
+            return []
+        # Hashes are enough to pick the days, and sorted ones are found without a scan.
+        each_day = " UNION ALL ".join(
+            f"SELECT hash(unnest([message_id, id])) AS key, DATE '{day}' AS day "
+            f"FROM {self._source(files)}"
+            for day, files in self._days.items()
+        )
+        self._make("ids", f"SELECT DISTINCT key, day FROM ({each_day}) ORDER BY key")
+        found = "SELECT DISTINCT day FROM ids WHERE key IN (SELECT hash(unnest($ids)))"
+        return sorted((row[0] for row in self._fetch(found, {"ids": list(ids)})), reverse=True)
+
+    def _table(self, day: date) -> str:
+        """The table of a day, newest message first, made when the day is first asked for."""
+        source = self._source(self._days[day])
+        newest_first = "ORDER BY date_received DESC, message_id, id"
+        return self._make(f"day_{day:%Y%m%d}", f"SELECT * FROM {source} {newest_first}")
+
+    def _make(self, name: str, select: str) -> str:
+        with self._lock:
+            if name not in self._made:
+                self._fetch(f"CREATE TABLE {name} AS {select}", {})
+                self._made.add(name)
+        return name
+
+    def _source(self, files: list[Path]) -> str:
+        """The messages of some files with every column, null where no file has it."""
+        present = set().union(*(self._columns[file] for file in files))
+        paths = ", ".join(f"'{_quoted(file)}'" for file in files)
+        columns = ", ".join(_column(name, name in present) for name in _COLUMNS)
+        # Without hive partitioning: the folder's day must not become a column.
+        read = f"read_parquet([{paths}], union_by_name = true, hive_partitioning = false)"
+        return f"(SELECT {columns} FROM {read}) AS message"
+
+    def _fetch(self, sql: str, values: dict[str, object]) -> list[tuple[Any, ...]]:
+        with self._database.cursor() as cursor:
+            rows: list[tuple[Any, ...]] = cursor.execute(sql, values).fetchall()
+            return rows
+
+    def _read_days(self, folder: Path) -> dict[date, list[Path]]:
+        days: dict[date, list[Path]] = {}
+        for file in sorted(folder.glob("day=*/*.parquet")):
+            try:
+                days.setdefault(parse_day(file.parent.name.removeprefix("day=")), []).append(file)
+                self._columns[file] = set(pq.read_schema(file).names)
+            except (UsageError, OSError, pa.ArrowException) as error:
+                raise InputError(f"{file} is no day of messages: {error}") from error
+            if lacking := sorted(set(REQUIRED_COLUMNS) - self._columns[file]):
+                raise InputError(f"{file} lacks the columns {', '.join(lacking)}")
+        return days
+
+
+def read_accounts(path: Path) -> dict[str, str]:
+    """Each account's secret by its key, in the order of the file."""
+
+    def refuse(why: object) -> NoReturn:
+        raise InputError(f"{path.parent} is no data folder of the sandbox: {path.name} {why}")
+
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            refuse(f"has format {content['format']!r}, not {FORMAT}")
+        accounts = {str(each["api_key"]): str(each["api_secret"]) for each in content["accounts"]}
+    except OSError as error:
+        refuse(f"cannot be read ({error.strerror})")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        refuse("does not hold a format and a list of accounts with api_key and api_secret")
+    return accounts or refuse("names no account")
+
+
+def _conditions(query: Query, at: datetime) -> tuple[str, dict[str, object]]:
+    """Which messages a query means at a moment: a condition, and the values that it names."""
+    start, end = query.window(at)
+    values: dict[str, object] = {"at": _naive(at), "start": _naive(start), "end": _naive(end)}
+    terms = ["message.date_received <= $at", "coalesce(message.hidden_from > $at, true)"]
+    terms += ["message.date_received >= $start", "message.date_received < $end"]
+    same = {"account_id": query.account_id, "product": query.product, "direction": query.direction}
+    for name, value in {**same, **dict(query.filters)}.items():
+        if value:
+            values[f"is_{name}"] = value
+            terms.append(f"{_STATUS if name == 'status' else _named(name)} = $is_{name}")
+    if query.ids:
+        names = [f"id_{n}" for n in range(len(query.ids))]
+        values |= dict(zip(names, query.ids, strict=True))
+        listed = ", ".join(f"${name}" for name in names)
+        terms.append(f"(message.message_id IN ({listed}) OR message.id IN ({listed}))")
+    return " AND ".join(terms), values
+
+
+def _shown(query: Query) -> str:
+    """The fields of a query's records as text, blank where there is nothing to say."""
+    blank = {name: "''" for name in query.fields() if name not in (*_COLUMNS, *_SHOWN)}
+    shown = {**_SHOWN, **blank}
+    return ", ".join(
+        f"coalesce({shown.get(name) or f'CAST({_named(name)} AS VARCHAR)'}, '')"
+        for name in query.fields()
+    )
+
+
+def _column(name: str, present: bool) -> str:
+    """A column of the files in the type that the rest relies on."""
+    kind = _TYPES.get(name, "VARCHAR")
+    if not present:
+        return f'CAST(NULL AS {kind}) AS "{name}"'
+    # By way of microseconds: other casts of times with a zone depend on the session's zone.
+    read = f'make_timestamp(epoch_us("{name}"))' if kind == "TIMESTAMP" else f'"{name}"'
+    return f'CAST({read} AS {kind}) AS "{name}"'
+
+
+def _named(name: str) -> str:
+    return f'message."{name}"'
+
+
+def _naive(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def _quoted(path: Path) -> str:
+    return str(path.resolve()).replace("'", "''")
