@@ -36,3 +36,11 @@ def connect(
 def quote(text: str) -> str:
     """A string literal of SQL."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def half_of_memory() -> str:
+    """Half of this machine's memory, in the engine's words."""
+    import os
+
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return f"{max(whole // 2 // 2**20, 256)}MiB"

@@ -73,6 +73,7 @@ class ApiError(VonageError):
     def __init__(
         self, status: int, title: str, detail: str = "", instance: str = "", where: str = ""
     ) -> None:
+        self.retry_after: float | None = None
         self.status, self.title, self.detail = status, title, detail
         self.instance, self.where = instance, where
         words = f"{title}: {detail}" if detail else title

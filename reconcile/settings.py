@@ -7,6 +7,7 @@ from the environment or from a file that it names, never from a flag or from `re
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import tomllib
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from reconcile.days import parse_duration
 from reconcile.errors import SettingsError
@@ -31,7 +32,9 @@ def _duration(value: Any) -> Any:
 
 
 def _globs(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return json.loads(value) if value.startswith("[") else [value]
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
@@ -63,7 +66,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
     store: Path = Field(Path("store"), description="Folder of the tables.")
-    dlr: Annotated[list[str], BeforeValidator(_globs)] = Field(
+    dlr: Annotated[list[str], NoDecode, BeforeValidator(_globs)] = Field(
         default=[], description="Globs of the captured receipts."
     )
     base_url: str = Field("https://api.nexmo.com", description="Where the Reports API is.")
@@ -125,9 +128,7 @@ class Settings(BaseSettings):
         """Flags (given to the constructor), then environment, then the file."""
         from pydantic_settings import TomlConfigSettingsSource
 
-        file = getattr(cls, "_config_file", None)
-        toml = (TomlConfigSettingsSource(settings_cls, file),) if file else ()
-        return (init_settings, env_settings, *toml)
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
 
     def credentials(self) -> list[Account]:
         """The accounts with their secrets.
@@ -158,9 +159,12 @@ def load(config: Path | None = None, **flags: Any) -> Settings:
         raise SettingsError(f"no settings file at {config}: `reconcile init` writes one")
     file = config or (CONFIG if CONFIG.is_file() else None)
     _refuse_strangers(file)
-    with_file = type("_Settings", (Settings,), {"_config_file": file, "__doc__": Settings.__doc__})
+
+    class FromFile(Settings):
+        model_config = SettingsConfigDict(toml_file=file)
+
     try:
-        found: Settings = with_file(**{k: v for k, v in flags.items() if v not in (None, (), [])})
+        found = FromFile(**{k: v for k, v in flags.items() if v not in (None, (), [])})
     except ValidationError as error:
         raise SettingsError(_explain(error, file)) from None
     if found.longest_validity < found.validity:

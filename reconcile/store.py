@@ -14,6 +14,7 @@ therefore sees the old file or the new one, never half of one.
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import shutil
@@ -23,6 +24,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
 
 from reconcile import __version__
 from reconcile.days import iso
@@ -35,7 +38,7 @@ from reconcile.errors import (
     StoreVersionError,
     UsageError,
 )
-from reconcile.tables import BY_NAME, Table, conform, empty, file_metadata
+from reconcile.tables import BY_NAME, Table, conform, file_metadata
 
 if TYPE_CHECKING:
     import ibis
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 UNDATED = "undated"
+_VIEWS = itertools.count()
 # Small enough that reading one message touches little, large enough to compress well.
 ROW_GROUP_ROWS = 122_880
 
@@ -160,19 +164,27 @@ class Store:
             if (p / f"{table.name}.parquet").exists()
         )
 
+    def query(self, table: Table, days: Iterable[date | str]) -> str:
+        """SQL of the rows of these days, in the contract's types; days without a file add none."""
+        return parquet_query(table, [p for p in (self.path(table, d) for d in days) if p.exists()])
+
     def read(self, con: Backend, table: Table, days: Iterable[date | str]) -> ibis.Table:
         """The rows of these days, held against the contract; days without a file add none."""
-        files = [p for p in (self.path(table, day) for day in days) if p.exists()]
-        if not files:
-            return empty(table)
-        return read_parquet(con, files, table)
+        return read_query(con, table, self.query(table, days))
 
     def write(
         self, con: Backend, expr: ibis.Table, table: Table, day: date | str, as_of: datetime
     ) -> Staged:
         """Stages one partition: conformed, in one file, its required columns without a null."""
+        with prepared(con, expr, table) as view:
+            return self.write_view(con, view, table, day, as_of)
+
+    def write_view(
+        self, con: Backend, view: str, table: Table, day: date | str, as_of: datetime
+    ) -> Staged:
+        """Stages one partition from a view that `prepared` has made."""
         path = self.staging / _partition(table, day)
-        rows = write_parquet(con, expr, table, path, as_of)
+        rows = write_parquet(con, view, table, path, as_of)
         return Staged(table.name, str(day), path, rows)
 
     def publish(self, staged: Iterable[Staged]) -> None:
@@ -219,37 +231,61 @@ class Store:
         return read_json(max(paths, key=lambda p: p.stat().st_mtime_ns)) if paths else None
 
 
-def read_parquet(con: Backend, files: list[Path], table: Table) -> ibis.Table:
-    """Parquet files as one table that keeps its contract."""
+def parquet_query(table: Table, files: list[Path]) -> str:
+    """SQL that reads parquet files as rows of a table; no file: no rows."""
+    kinds = {c.name: _engine_type(c.type) for c in table.columns}
+    if not files:
+        columns = ", ".join(f'NULL::{k} AS "{n}"' for n, k in kinds.items())
+        return f"SELECT {columns} LIMIT 0"
+    names = ", ".join(quote(str(f)) for f in files)
+    columns = ", ".join(f'"{n}"::{k} AS "{n}"' for n, k in kinds.items())
+    return f"SELECT {columns} FROM read_parquet([{names}], hive_partitioning = false)"  # noqa: S608 - paths are ours
+
+
+def read_query(con: Backend, table: Table, query: str) -> ibis.Table:
+    """A query of `parquet_query` as a table that keeps its contract."""
     import duckdb
 
-    names = ", ".join(quote(str(f)) for f in files)
-    query = f"SELECT * FROM read_parquet([{names}], hive_partitioning = false)"  # noqa: S608 - paths are ours
     try:
         return conform(con.sql(query), table)
     except duckdb.Error as error:
         raise InputError(f"table {table.name} cannot be read: {_first_line(error)}") from None
 
 
-def write_parquet(
-    con: Backend, expr: ibis.Table, table: Table, path: Path, as_of: datetime
-) -> int:
-    """Writes one conformed, synced parquet file and counts its rows.
+@contextmanager
+def prepared(con: Backend, expr: ibis.Table, table: Table) -> Iterator[str]:
+    """An expression, conformed, as a view of the engine: compiled once, and run by its name.
+
+    It must be a view, since only an expression that Ibis has registered brings its small tables.
+    """
+    view = f"{table.name}_{next(_VIEWS)}"
+    con.create_view(view, conform(expr, table))
+    try:
+        yield view
+    finally:
+        con.con.execute(f"DROP VIEW IF EXISTS {view}")
+
+
+def write_parquet(con: Backend, view: str, table: Table, path: Path, as_of: datetime) -> int:
+    """Writes a view to one synced parquet file and counts its rows.
 
     Raises:
-        ContractError: columns differ from the contract, or a required one holds a null.
+        ContractError: a required column holds a null.
         DiskError: the disk refused.
+        InputError: the engine ran out of memory.
     """
     import duckdb
 
-    metadata = ", ".join(
-        f"{quote(k)}: {quote(v)}" for k, v in file_metadata(table, as_of).items()
+    metadata = ", ".join(f"{quote(k)}: {quote(v)}" for k, v in file_metadata(table, as_of).items())
+    # Ibis takes a sum of integers for an integer; DuckDB makes it wider, and parquet a float.
+    columns = ", ".join(
+        f'CAST("{c.name}" AS {_engine_type(c.type)}) AS "{c.name}"' for c in table.columns
     )
     with _disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
         con.con.execute(
-            f"COPY ({con.compile(conform(expr, table))}) TO {quote(str(path))} (FORMAT parquet, "
+            f"COPY (SELECT {columns} FROM {view}) TO {quote(str(path))} (FORMAT parquet, "
             f"COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS}, KV_METADATA {{{metadata}}})"
         )
     except duckdb.IOException as error:
@@ -262,6 +298,13 @@ def write_parquet(
     with _disk(path):
         _sync(path)
     return _count_rows(path, table)
+
+
+def _engine_type(kind: pa.DataType) -> str:
+    from ibis.backends.sql.datatypes import DuckDBType
+    from ibis.formats.pyarrow import PyArrowType
+
+    return str(DuckDBType.to_string(PyArrowType.to_ibis(kind)))
 
 
 def _count_rows(path: Path, table: Table) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 import ibis
@@ -24,17 +24,15 @@ NONE = "none"
 
 
 def summary(
-    verdicts: ibis.Table, orphans: ibis.Table, day: date, as_of: datetime, *, is_closed: bool,
-    currency: str,
-) -> ibis.Table:  # fmt: skip
+    verdicts: ibis.Table, orphans: ibis.Table, day: ibis.Table, as_of: datetime, currency: str
+) -> ibis.Table:
     """One row an account × country × network code × currency of a day.
 
     Args:
         verdicts: the day's `verdicts`.
         orphans: the `orphans` of the day's receipts; each counts in its own network's row.
-        day: the UTC day.
+        day: one row: `date`, and `is_closed`: whether everything in it was mature at as_of.
         as_of: up to when things were known.
-        is_closed: whether everything in the day was mature by then.
         currency: what to call money that names no currency (for rows with orphans alone).
     """
     both = _messages(verdicts).union(_orphans(orphans, currency))
@@ -45,15 +43,14 @@ def summary(
     )
     told = _.messages - _.pending - _.not_expected
     rated = grouped.mutate(
-        **_rates("missing", _.missing - _.missing_capture_outage, told - _.missing_capture_outage),
-        **_rates("unknown", _.unknown, told),
-        **_rates("suspect", _.suspect, told),
+        **rates("missing", _.missing - _.missing_capture_outage, told - _.missing_capture_outage),
+        **rates("unknown", _.unknown, told),
+        **rates("suspect", _.suspect, told),
     )
     return (
-        rated.mutate(
-            date=ibis.literal(day),
+        rated.cross_join(day.select("date", "is_closed"))
+        .mutate(
             network_verdict=ibis.null(str),
-            is_closed=ibis.literal(is_closed),
             as_of=ibis.literal(as_of, type=dt.Timestamp(timezone="UTC", scale=6)),
             rules_version=ibis.literal(RULES_VERSION),
         )
@@ -62,7 +59,7 @@ def summary(
     )
 
 
-def reasons(verdicts: ibis.Table, day: date, context: tuple[str, ...]) -> ibis.Table:
+def reasons(verdicts: ibis.Table, day: ibis.Table, context: tuple[str, ...]) -> ibis.Table:
     """One row more for each verdict and reason; `none` stands where a message has no reason."""
     keys = [name for name in GROUP if name != "date"]
     once = verdicts.group_by([*keys, "verdict", "reasons"]).agg(
@@ -78,13 +75,14 @@ def reasons(verdicts: ibis.Table, day: date, context: tuple[str, ...]) -> ibis.T
             messages_first=_.n.sum(where=_.first).fill_null(0),
             spend=_.cost.sum(),
         )
-        .mutate(date=ibis.literal(day), is_context=_.reason.isin(context))
+        .cross_join(day.select("date"))
+        .mutate(is_context=_.reason.isin(context))
         .select(REASONS.names)
         .order_by([*keys, "verdict", "reason"])
     )
 
 
-def error_codes(verdicts: ibis.Table, day: date) -> ibis.Table:
+def error_codes(verdicts: ibis.Table, day: ibis.Table) -> ibis.Table:
     """One row a status and err-code of the deciding receipts; messages without one are left out."""
     keys = [name for name in GROUP if name != "date"]
     meanings = ibis.memtable(
@@ -96,7 +94,7 @@ def error_codes(verdicts: ibis.Table, day: date) -> ibis.Table:
         .group_by([*keys, "receipt_status", "receipt_error_code"])
         .agg(**{name: _[name].max() for name in NAMES}, messages=_.count(), spend=_spent())
         .left_join(meanings, [("receipt_error_code", "_code")])
-        .mutate(date=ibis.literal(day))
+        .cross_join(day.select("date"))
         .select(ERROR_CODES.names)
         .order_by([*keys, "receipt_status", "receipt_error_code"])
     )
@@ -169,7 +167,7 @@ def _orphans(orphans: ibis.Table, currency: str) -> ibis.Table:
     )
 
 
-def _rates(name: str, k: Any, n: Any) -> dict[str, Any]:
+def rates(name: str, k: Any, n: Any) -> dict[str, Any]:
     """A rate with its Wilson 95 % interval (Wilson 1927); null where there is nothing to divide."""
     size = ibis.ifelse(n > 0, n, ibis.null("int64")).cast("float64")
     share = k.cast("float64") / size

@@ -383,10 +383,3 @@ def file_metadata(table: Table, as_of: datetime) -> dict[str, str]:
         "columns": {c.name: c.sentence for c in table.columns},
     }
     return {METADATA_KEY: json.dumps(about, ensure_ascii=False)}
-
-
-def empty(table: Table) -> ibis.Table:
-    """The table without rows."""
-    import ibis
-
-    return ibis.memtable(table.schema.empty_table())

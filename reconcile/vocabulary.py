@@ -23,14 +23,6 @@ STATUSES = (*FINAL, *NOT_FINAL)
 # Between products the same end has several names: a receipt of one, a record of the other.
 NOT_DELIVERED_ANYWHERE = ("failed", "rejected", "undeliverable", "expired")
 
-# What people's tools and SMPP call the same statuses.
-STATUS_SPELLINGS = {
-    "acceptd": "accepted",
-    "delivrd": "delivered",
-    "undeliv": "failed",
-    "rejectd": "rejected",
-}
-
 
 @dataclass(frozen=True)
 class ErrorCode:
@@ -117,5 +109,5 @@ def mcc_table() -> list[tuple[str, str]]:
 
 
 def _facts(name: str) -> list[dict[str, str]]:
-    with files("reconcile").joinpath("facts", name).open(encoding="utf-8", newline="") as lines:
-        return list(csv.DictReader(lines))
+    text = files("reconcile").joinpath("facts", name).read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))

@@ -56,6 +56,7 @@ SCHEMA = pa.schema(
         ("total_price", pa.decimal128(18, 8)),
         ("concatenated", pa.bool_()),
         ("validity_period", pa.int64()),
+        ("hidden_from", pa.timestamp("us", tz="UTC")),
     ]
 )
 
@@ -80,6 +81,7 @@ def message(message_id: str, received: datetime, **other: Any) -> dict[str, Any]
         "status": "delivered",
         "latency": 6357,
         "error_code": "0",
+        "error_code_description": "Delivered",
         "currency": "",
         "total_price": Decimal("0.03330000"),
         "concatenated": False,
@@ -184,8 +186,10 @@ class Client:
 
     def ended(self, report: dict[str, Any]) -> dict[str, Any]:
         """A report once it has ended, at a pace that the API allows."""
+        pause = 0.08  # most have ended by then
         while report["request_status"] in ("PENDING", "PROCESSING"):
-            time.sleep(0.21)
+            time.sleep(pause)
+            pause = 0.21
             report = self.send("GET", report["_links"]["self"]["href"]).json()
         return report
 
@@ -270,6 +274,102 @@ def test_empty_world(tmp_path: Path) -> None:
         with client.session:
             assert client.ids(BULK_DAY) == []
             assert client.records(REQUIRED, id="S1")["ids_not_found"] == "S1"
+
+
+# A world written by hand
+
+
+HEADER = "account_id,product,message_id,direction,country,date_received,date_finalized,"
+HEADER += "status_before,status,latency,error_code,total_price,concatenated,hidden_from"
+BY_HAND = """\
+abcd1234,SMS,0001E5,outbound,NA,2026-10-12T00:10:00Z,2026-10-12T00:10:04Z,,delivered,4210,1,0.0333,true,
+abcd1234,SMS,"a ""b"",
+c",outbound,,2026-10-12T23:59:59.900Z,,accepted,,,,,,2026-10-13T12:00:00Z
+abcd1234,SMS,later,outbound,CH,2026-10-13T01:30:00+02:00,,accepted,,,,,,
+abcd1234,SMS,next,outbound,CH,2026-10-13T00:00:00Z,,accepted,,,,,,
+"""
+HAND_DAY = REQUIRED | {"date_start": "2026-10-12T00:00:00Z", "date_end": "2026-10-13T00:00:00Z"}
+HAND_NOW = datetime(2026, 10, 13, 2, 30, tzinfo=UTC)
+
+
+def write_by_hand(folder: Path, text: str) -> Path:
+    """A folder with a world.csv."""
+    accounts = {"format": 1, "accounts": [{"api_key": KEY, "api_secret": SECRET}]}
+    (folder / "sandbox.json").write_text(json.dumps(accounts))
+    (folder / "world.csv").write_text(text, "utf-8")
+    return folder
+
+
+@pytest.fixture
+def by_hand(tmp_path: Path) -> Iterator[Client]:
+    """A sandbox of a world.csv."""
+    folder = write_by_hand(tmp_path, f"{HEADER}\n{BY_HAND}")
+    with Sandbox(folder, now=HAND_NOW, pending_seconds=0, seconds_per_million=0) as sandbox:
+        client = Client(sandbox)
+        with client.session:
+            yield client
+
+
+def test_by_hand(by_hand: Client) -> None:
+    """All is text: a code is kept as it is, NA is Namibia, blank is nothing, times are UTC."""
+    odd, later, first = by_hand.records(HAND_DAY, show_concatenated="true")["records"]
+    assert [each["message_id"] for each in (odd, later, first)] == ['a "b",\nc', "later", "0001E5"]
+    assert (first["country"], first["error_code"], first["total_price"]) == ("NA", "1", "0.0333")
+    assert (first["latency"], first["concatenated"]) == ("4210", "TRUE")
+    assert first["date_finalized"] == "2026-10-12T00:10:04+00:00"
+    assert (odd["country"], odd["date_finalized"], odd["total_price"]) == ("", "", "")
+    assert later["date_received"] == "2026-10-12T23:30:00+00:00"
+
+
+def test_by_hand_elsewhere(by_hand: Client) -> None:
+    """A world.csv is found by id, and in a report, as parquet is."""
+    assert by_hand.ids(REQUIRED, id="0001E5") == ["0001E5"]
+    assert [line["message_id"] for line in by_hand.lines(HAND_DAY)][1:] == ["later", "0001E5"]
+
+
+def test_by_hand_without_messages(tmp_path: Path) -> None:
+    """A world.csv that is a header alone is a world without messages."""
+    with Sandbox(write_by_hand(tmp_path, HEADER), now=HAND_NOW) as sandbox:
+        client = Client(sandbox)
+        with client.session:
+            assert client.ids(HAND_DAY) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (HEADER.replace("message_id,", ""), "lacks the columns message_id"),
+        ("", "lacks the columns"),
+        (f"{HEADER}\n{BY_HAND}short,SMS\n", "line 7: not as many fields"),
+        (f"{HEADER}\n{BY_HAND.replace('2026-10-13T00:00:00Z', 'soon')}", "line 6: 'soon' is no"),
+        (f"{HEADER}\n{BY_HAND.replace('2026-10-13T00:00:00Z', '')}", "line 6: no date_received"),
+        (f"{HEADER}\n{BY_HAND.replace('4210', 'fast')}", "[^\n]*'fast'[^\n]*"),
+    ],
+)
+def test_malformed_by_hand(tmp_path: Path, text: str, why: str) -> None:
+    """A world.csv that is not one is refused in one line, which says where."""
+    with pytest.raises(InputError, match=rf"^[^\n]*world\.csv[^\n]*{why}[^\n]*$"):
+        Sandbox(write_by_hand(tmp_path, text))
+
+
+def test_sample_data() -> None:
+    """The sample's first day, as its first night sees it: every message, the ends known by then."""
+    folder = Path(__file__).parent.parent / "sample_data"
+    with (folder / "world.csv").open(encoding="utf-8", newline="") as lines:
+        rows = [row for row in csv.DictReader(lines) if row["date_received"] < "2026-10-13"]
+    with Sandbox(folder, now=HAND_NOW) as sandbox:
+        client = Client(sandbox)
+        with client.session:
+            records = client.records(HAND_DAY | {"account_id": sandbox.api_key})["records"]
+    shown = {record["message_id"]: (record["status"], record["country"]) for record in records}
+    expected = {}
+    for row in rows:
+        is_final = "" < row["date_finalized"] <= "2026-10-13T02:30:00Z"
+        if row["direction"] == "outbound" and not "" < row["hidden_from"] <= "2026-10-13T02:30:00Z":
+            status = row["status"] if is_final else row["status_before"]
+            expected[row["message_id"]] = status, row["country"]
+    assert len(records) == len(shown) > 20
+    assert shown == expected
 
 
 # Credentials
@@ -465,6 +565,7 @@ def test_record(client: Client) -> None:
         "latency": "6357",
         "status": "delivered",
         "error_code": "0",
+        "error_code_description": "Delivered",
         "total_price": "0.0333",
         "validity_period": "259200000",
     }
@@ -474,6 +575,7 @@ def test_never_final(client: Client) -> None:
     """A message without an end shows the status before it, and blanks; its price of 0 is "0"."""
     (record,) = client.records(REQUIRED, id="S3")["records"]
     assert (record["status"], record["date_finalized"], record["latency"]) == ("accepted", "", "")
+    assert (record["error_code"], record["error_code_description"]) == ("", "")
     assert record["total_price"] == "0"
 
 
@@ -577,13 +679,39 @@ def test_not_yet_received(client: Client) -> None:
 
 def test_not_yet_final(client: Client) -> None:
     """Until its end a message shows the status before it; from its very moment on, the end."""
+    names = ("status", "date_finalized", "latency", "error_code", "error_code_description")
     client.sandbox.now = datetime(2026, 1, 5, 9, 59, 59, tzinfo=UTC)
     (record,) = client.records(REQUIRED, id="S2")["records"]
-    assert (record["status"], record["date_finalized"], record["latency"]) == ("buffered", "", "")
+    assert [record[name] for name in names] == ["buffered", "", "", "", ""]
+    (line,) = (each for each in client.lines(FEW_DAY) if each["message_id"] == "S2")
+    assert [line[name] for name in names] == ["buffered", "", "", "", ""]
     client.sandbox.now = datetime(2026, 1, 5, 10, tzinfo=UTC)
     (record,) = client.records(REQUIRED, id="S2")["records"]
-    assert (record["status"], record["latency"]) == ("failed", "6357")
-    assert record["date_finalized"] == "2026-01-05T10:00:00+00:00"
+    end = "2026-01-05T10:00:00+00:00"
+    assert [record[name] for name in names] == ["failed", end, "6357", "0", "Delivered"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_hidden(tmp_path: Path, kind: str) -> None:
+    """From `hidden_from` on a message is gone: from listings, by id, and from new reports."""
+    write_by_hand(tmp_path, f"{HEADER}\n{BY_HAND}".replace('"a ""b"",\nc"', "gone"))
+    hidden_from = datetime(2026, 10, 13, 12, tzinfo=UTC)
+    if kind == "parquet":
+        (tmp_path / "world.csv").unlink()
+        received = datetime(2026, 10, 12, 12, tzinfo=UTC)
+        rows = [message("gone", received, hidden_from=hidden_from), message("0001E5", received)]
+        write_day(tmp_path, "2026-10-12", pa.Table.from_pylist(rows, SCHEMA))
+    with Sandbox(tmp_path, pending_seconds=0, seconds_per_million=0) as sandbox:
+        client = Client(sandbox)
+        with client.session:
+            for wait, there in ((timedelta(seconds=-1), True), (timedelta(0), False)):
+                sandbox.now = hidden_from + wait
+                assert ("gone" in client.ids(HAND_DAY)) is there
+                page = client.records(REQUIRED, id="gone,0001E5")
+                assert page["items_count"] == 1 + there
+                assert page.get("ids_not_found") == (None if there else "gone")
+                lines = client.lines(HAND_DAY)
+                assert ("gone" in [line["message_id"] for line in lines]) is there
 
 
 def test_status_filter_sees_its_time(client: Client) -> None:
@@ -909,16 +1037,15 @@ def test_download_needs_credentials(client: Client) -> None:
     assert client.send("GET", link).status_code == 404
 
 
-def test_lifetimes(client: Client) -> None:
+@pytest.mark.parametrize(
+    ("hours", "file", "report"), [(72, 200, 200), (73, 404, 200), (96, 404, 200), (97, 404, 404)]
+)
+def test_lifetimes(client: Client, hours: int, file: int, report: int) -> None:
     """A file lives for 72 hours, what is known of its report for four days."""
     links = client.report(FEW_DAY)["_links"]
-    status, media = links["self"]["href"], links["download_report"]["href"]
-    lives = []
-    for hours in (72, 73, 96, 97):
-        client.sandbox.now = NOW + timedelta(hours=hours)
-        lives.append([client.send("GET", each).status_code for each in (media, status)])
-        time.sleep(0.3)
-    assert lives == [[200, 200], [404, 200], [404, 200], [404, 404]]
+    client.sandbox.now = NOW + timedelta(hours=hours)
+    assert client.send("GET", links["download_report"]["href"]).status_code == file
+    assert client.send("GET", links["self"]["href"]).status_code == report
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from reconcile.sandbox.protocol import Query
-from reconcile.sandbox.world import World
+from reconcile.sandbox.world import World, quoted
 
 _COPY_BYTES = 1 << 18
 
@@ -36,10 +36,12 @@ def write_archive(
         archive.open(_Utf8Name(member, at), "w") as csv,
     ):
         csv.write((",".join(f'"{name}"' for name in query.fields()) + "\n").encode())
-        for written in world.write_lines(query, at, part):
+        for _, select, values in world.listing(query, at, shows_place=False):
             if stopped():
                 break
-            records += written
+            copy = f"COPY ({select} ORDER BY rowid) TO '{quoted(part)}'"
+            options = "FORMAT csv, HEADER false, FORCE_QUOTE *, QUOTE '\"', ESCAPE '\"'"
+            records += world.fetch(f"{copy} ({options})", values)[0][0]
             with part.open("rb") as lines:
                 while (chunk := lines.read(_COPY_BYTES)) and not stopped():
                     csv.write(chunk)

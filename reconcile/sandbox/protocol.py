@@ -22,6 +22,7 @@ from reconcile.days import iso, parse_moment
 from reconcile.errors import UsageError
 from reconcile.vocabulary import STATUSES
 
+PRICE_PER_RECORD = 0.0004  # EUR, the published price of 2020
 MAX_IDS = 20
 SYNC_PER_SECOND = 10
 ASYNC_PER_SECOND = 5
@@ -61,7 +62,7 @@ _MESSAGES = (
 _PROBLEMS = "https://developer.nexmo.com/api-errors"
 _MISSING = "Missing required parameter"
 _DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)")
-_TICK = timedelta(microseconds=1)
+TICK = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ class Query:
         """The half-open time asked for, but not what the API holds no more at a moment."""
         oldest = at - RETENTION
         if self.ids:
-            return oldest, at + _TICK
+            return oldest, at + TICK
         return max(self.start or at - DEFAULT_SPAN, oldest), self.end or at
 
     def echo(self) -> dict[str, object]:

@@ -36,17 +36,12 @@ from reconcile.sandbox.jobs import Reports
 from reconcile.sandbox.protocol import Query, RateLimit, Refused, Request, Response, as_json
 from reconcile.sandbox.world import Place, World
 
-PRICE_PER_RECORD = 0.0004  # EUR, the published price of 2020
-
-_Cursor = tuple[str, str, Query]
-"""A cursor, its iv, and the listing that it belongs to."""
-
 
 class Sandbox:
     """The server. A context manager: serves from a thread, and leaves nothing behind.
 
     Args:
-        data: the folder that a generator wrote; `reconcile.sandbox.world` says what is in it.
+        data: the folder of the traffic; `reconcile.sandbox.world` says what is in it.
         port: on 127.0.0.1; 0 takes a free one.
         now: the moment at which the world stands; without it, the wall clock.
         pending_seconds: how long a report waits before it is processed.
@@ -73,11 +68,11 @@ class Sandbox:
         self.link_host = link_host.rstrip("/")
         self._rate_limit = RateLimit(retry_after=retry_after)
         self.now = now
-        self.billed_records = 0
-        self.downloads = 0
+        self.billed_records = self.downloads = 0
         self.request_counts: Counter[str] = Counter()
         self.lock = threading.Lock()
-        self._cursors: dict[_Cursor, tuple[datetime, Place]] = {}
+        # Where a listing goes on, and the moment at which it froze, by cursor, iv and query.
+        self._cursors: dict[tuple[str, str, Query], tuple[datetime, Place]] = {}
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
         with ExitStack() as undo:
@@ -211,20 +206,19 @@ class Sandbox:
                 links["next"] = {"href": self.link_host + protocol.next_target(given, extra)}
         with self.lock:
             self.billed_records += len(records)
-        return as_json(
-            {
-                "_links": links,
-                "request_id": str(uuid.uuid4()),
-                "request_status": "TRUNCATED" if "next" in links else "SUCCESS",
-                "received_at": f"{self.now:%Y-%m-%dT%H:%M:%S}+00:00",
-                "price": round(len(records) * PRICE_PER_RECORD, 4),
-                "currency": "EUR",
-                "items_count": len(records),
-                **query.echo(),
-                **extra,
-                "records": records,
-            }
-        )
+        page = {
+            "_links": links,
+            "request_id": str(uuid.uuid4()),
+            "request_status": "TRUNCATED" if "next" in links else "SUCCESS",
+            "received_at": f"{self.now:%Y-%m-%dT%H:%M:%S}+00:00",
+            "price": round(len(records) * protocol.PRICE_PER_RECORD, 4),
+            "currency": "EUR",
+            "items_count": len(records),
+            **query.echo(),
+            **extra,
+            "records": records,
+        }
+        return as_json(page)
 
 
 class _Server(ThreadingHTTPServer):

@@ -2,7 +2,7 @@
 
     DIR/sandbox.json                            the format, and the accounts with their secrets
     DIR/world/day=YYYY-MM-DD/*.parquet          one row a message, by the UTC day of date_received
-    DIR/world.csv                               or all of them written by hand, blank where null
+    DIR/world.csv                               rows written by hand, blank where null
 
 A message exists from its `date_received` on, and until its `hidden_from` if it has one. Until its
 `date_finalized` it shows `status_before`, and neither that date nor a latency nor an error: so the
@@ -16,10 +16,11 @@ its row ids, and costs milliseconds however long the day is.
 
 from __future__ import annotations
 
+import csv
 import json
 import threading
-from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Iterable, Iterator
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,13 +28,12 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reconcile.days import day_of, parse_day
+from reconcile.days import day_of, parse_day, parse_moment
 from reconcile.errors import InputError, UsageError
-from reconcile.sandbox.protocol import Query
+from reconcile.sandbox.protocol import TICK, Query
 
 FORMAT = 1
 PAGE_RECORDS = 1000
-_TICK = timedelta(microseconds=1)
 
 _TYPES = {
     **dict.fromkeys(("date_received", "date_finalized", "hidden_from"), "TIMESTAMP"),
@@ -55,17 +55,17 @@ _COLUMNS = (
 )
 # fmt: on
 _IS_FINAL = "date_finalized <= $at"
+_AT_END = f"CASE WHEN {_IS_FINAL} THEN {{}} END"
 _STATUS = f"CASE WHEN {_IS_FINAL} THEN status ELSE status_before END"
 _MOMENT = "strftime({}, '%Y-%m-%dT%H:%M:%S+00:00')"
 # A decimal has eight places, the API shows as many as there are: 0.03330000 is 0.0333, 0 is 0.
 _PRICE = "rtrim(rtrim(CAST(total_price AS VARCHAR), '0'), '.')"
 _SHOWN = {
     "date_received": _MOMENT.format("date_received"),
-    "date_finalized": f"CASE WHEN {_IS_FINAL} THEN {_MOMENT.format('date_finalized')} END",
-    **{
-        name: f"CASE WHEN {_IS_FINAL} THEN CAST({name} AS VARCHAR) END"
-        for name in ("latency", "error_code", "error_code_description")
-    },
+    "date_finalized": _AT_END.format(_MOMENT.format("date_finalized")),
+    "latency": _AT_END.format("CAST(latency AS VARCHAR)"),
+    "error_code": _AT_END.format("error_code"),
+    "error_code_description": _AT_END.format("error_code_description"),
     "status": _STATUS,
     "total_price": _PRICE,
     "estimated_price": _PRICE,
@@ -80,19 +80,25 @@ class World:
     """A data folder, opened for reading.
 
     Raises:
-        InputError: the folder is missing, or not what a generator writes.
+        InputError: the folder is missing, or malformed.
     """
 
     def __init__(self, folder: Path, scratch: Path) -> None:
         self.accounts = read_accounts(folder / "sandbox.json")
         self._columns: dict[Path, set[str]] = {}
-        if (text := folder / "world.csv").exists():
-            write_days(text, scratch / "world")
-        self._days = self._read_days(folder / "world") | self._read_days(scratch / "world")
+        by_hand = folder / "world.csv"
+        written = write_days(by_hand, scratch) if by_hand.exists() else []
+        self._days = self._read_days(folder, scratch)
         self._made: set[str] = set()
         self._lock = threading.Lock()
         self._database = duckdb.connect(str(scratch / "world.duckdb"))
         self._database.execute("SET memory_limit = '1GB'")
+        try:  # what people write is tried at once; a generator's days wait until they are asked for
+            for day in written:
+                self._table(day)
+        except duckdb.Error as error:
+            self.close()
+            raise InputError(f"{by_hand}: {str(error).splitlines()[0]}") from error
 
     def close(self) -> None:
         """Closes the scratch database; its folder is the caller's."""
@@ -104,9 +110,9 @@ class World:
         """The next records of a listing, newest first, and where it goes on if it does."""
         fields = query.fields()
         found: list[tuple[Place, dict[str, str]]] = []
-        for day, select, values in self._listing(query, at, after):
+        for day, select, values in self.listing(query, at, after):
             limit = PAGE_RECORDS + 1 - len(found)
-            rows = self._fetch(f"{select} ORDER BY rowid LIMIT {limit}", values)
+            rows = self.fetch(f"{select} ORDER BY rowid LIMIT {limit}", values)
             found += [((day, row[0]), dict(zip(fields, row[1:], strict=True))) for row in rows]
             if len(found) > PAGE_RECORDS:
                 break
@@ -119,20 +125,20 @@ class World:
         rows: list[tuple[str, ...]] = []
         for day in self._days_with(query.ids):
             select = f"SELECT message_id, id, {_shown(query)} FROM {self._table(day)} AS message"
-            rows += self._fetch(f"{select} WHERE {where} ORDER BY rowid", values)
+            rows += self.fetch(f"{select} WHERE {where} ORDER BY rowid", values)
         known = {row[0] for row in rows} | {row[1] for row in rows}
         records = [dict(zip(query.fields(), row[2:], strict=True)) for row in rows]
         return records, [name for name in query.ids if name not in known]
 
-    def _listing(
-        self, query: Query, at: datetime, after: Place | None, shows_place: bool = True
+    def listing(
+        self, query: Query, at: datetime, after: Place | None = None, *, shows_place: bool = True
     ) -> Iterator[tuple[date, str, dict[str, object]]]:
-        """One select a day, newest day first, for what lies behind a place."""
+        """One select a day and its values, newest day first, for what lies behind a place."""
         start, end = query.window(at)
         if end <= start:
             return
         # An end at midnight needs nothing of the day that begins there.
-        first = after[0] if after else day_of(min(end - _TICK, at))
+        first = after[0] if after else day_of(min(end - TICK, at))
         where, values = _conditions(query, at)
         place = "rowid, " if shows_place else ""
         for day in sorted(self._days, reverse=True):
@@ -154,7 +160,7 @@ class World:
         )
         self._make("ids", f"SELECT DISTINCT key, day FROM ({each_day}) ORDER BY key")
         found = "SELECT DISTINCT day FROM ids WHERE key IN (SELECT hash(unnest($ids)))"
-        return sorted((row[0] for row in self._fetch(found, {"ids": list(ids)})), reverse=True)
+        return sorted((row[0] for row in self.fetch(found, {"ids": list(ids)})), reverse=True)
 
     def _table(self, day: date) -> str:
         """The table of a day, newest message first, made when the day is first asked for."""
@@ -165,34 +171,34 @@ class World:
     def _make(self, name: str, select: str) -> str:
         with self._lock:
             if name not in self._made:
-                self._fetch(f"CREATE TABLE {name} AS {select}", {})
+                self.fetch(f"CREATE TABLE {name} AS {select}", {})
                 self._made.add(name)
         return name
 
     def _source(self, files: list[Path]) -> str:
         """The messages of some files with every column, null where no file has it."""
         present = set().union(*(self._columns[file] for file in files))
-        paths = ", ".join(f"'{_quoted(file)}'" for file in files)
+        paths = ", ".join(f"'{quoted(file)}'" for file in files)
         columns = ", ".join(_column(name, name in present) for name in _COLUMNS)
         # Without hive partitioning: the folder's day must not become a column.
         read = f"read_parquet([{paths}], union_by_name = true, hive_partitioning = false)"
         return f"(SELECT {columns} FROM {read}) AS message"
 
-    def _fetch(self, sql: str, values: dict[str, object]) -> list[tuple[Any, ...]]:
+    def fetch(self, sql: str, values: dict[str, object]) -> list[tuple[Any, ...]]:
+        """Runs one statement and returns its rows; threads may do so at the same time."""
         with self._database.cursor() as cursor:
             rows: list[tuple[Any, ...]] = cursor.execute(sql, values).fetchall()
             return rows
 
-    def _read_days(self, folder: Path) -> dict[date, list[Path]]:
+    def _read_days(self, *folders: Path) -> dict[date, list[Path]]:
         days: dict[date, list[Path]] = {}
-        for file in sorted(folder.glob("day=*/*.parquet")):
+        for file in (f for each in folders for f in sorted(each.glob("world/day=*/*.parquet"))):
             try:
                 days.setdefault(parse_day(file.parent.name.removeprefix("day=")), []).append(file)
                 self._columns[file] = set(pq.read_schema(file).names)
             except (UsageError, OSError, pa.ArrowException) as error:
                 raise InputError(f"{file} is no day of messages: {error}") from error
-            if lacking := sorted(set(REQUIRED_COLUMNS) - self._columns[file]):
-                raise InputError(f"{file} lacks the columns {', '.join(lacking)}")
+            _demand_columns(file, self._columns[file])
         return days
 
 
@@ -214,17 +220,56 @@ def read_accounts(path: Path) -> dict[str, str]:
     return accounts or refuse("names no account")
 
 
+def write_days(file: Path, target: Path) -> list[date]:
+    """Writes a world.csv as the days of a world; other columns than times stay text."""
+    days: dict[date, list[dict[str, object]]] = {}
+    line = 1
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.DictReader(lines, strict=True)
+            names = list(reader.fieldnames or ())
+            _demand_columns(file, names)
+            times = [name for name in names if _TYPES.get(name) == "TIMESTAMP"]
+            for row in reader:
+                line = reader.line_num
+                if None in row or None in row.values():
+                    raise UsageError("not as many fields as the header has")
+                moments = {name: parse_moment(row[name]) for name in times if row[name]}
+                if "date_received" not in moments:
+                    raise UsageError("no date_received")
+                texts = {name: text or None for name, text in row.items() if name not in times}
+                day = day_of(moments["date_received"])
+                days.setdefault(day, []).append({**texts, **moments})
+    except (OSError, ValueError, csv.Error, UsageError) as error:
+        raise InputError(f"{file}, line {line}: {error}") from error
+    kinds = {name: pa.timestamp("us", "UTC") if name in times else pa.string() for name in names}
+    for day, messages in days.items():
+        part = target / "world" / f"day={day}" / "messages.parquet"
+        part.parent.mkdir(parents=True)
+        pq.write_table(pa.Table.from_pylist(messages, pa.schema(kinds)), part)
+    return list(days)
+
+
+def _demand_columns(file: Path, present: Iterable[str]) -> None:
+    if lacking := sorted(set(REQUIRED_COLUMNS) - set(present)):
+        raise InputError(f"{file} lacks the columns {', '.join(lacking)}")
+
+
 def _conditions(query: Query, at: datetime) -> tuple[str, dict[str, object]]:
     """Which messages a query means at a moment: a condition, and the values that it names."""
     start, end = query.window(at)
-    values: dict[str, object] = {"at": _naive(at), "start": _naive(start), "end": _naive(end)}
+    moments = {"at": at, "start": start, "end": end}
+    values: dict[str, object] = {
+        name: moment.astimezone(UTC).replace(tzinfo=None) for name, moment in moments.items()
+    }
     terms = ["message.date_received <= $at", "coalesce(message.hidden_from > $at, true)"]
     terms += ["message.date_received >= $start", "message.date_received < $end"]
     same = {"account_id": query.account_id, "product": query.product, "direction": query.direction}
     for name, value in {**same, **dict(query.filters)}.items():
         if value:
             values[f"is_{name}"] = value
-            terms.append(f"{_STATUS if name == 'status' else _named(name)} = $is_{name}")
+            column = _STATUS if name == "status" else f'message."{name}"'
+            terms.append(f"{column} = $is_{name}")
     if query.ids:
         names = [f"id_{n}" for n in range(len(query.ids))]
         values |= dict(zip(names, query.ids, strict=True))
@@ -235,12 +280,8 @@ def _conditions(query: Query, at: datetime) -> tuple[str, dict[str, object]]:
 
 def _shown(query: Query) -> str:
     """The fields of a query's records as text, blank where there is nothing to say."""
-    blank = {name: "''" for name in query.fields() if name not in (*_COLUMNS, *_SHOWN)}
-    shown = {**_SHOWN, **blank}
-    return ", ".join(
-        f"coalesce({shown.get(name) or f'CAST({_named(name)} AS VARCHAR)'}, '')"
-        for name in query.fields()
-    )
+    shown = {name: f'CAST(message."{name}" AS VARCHAR)' for name in _COLUMNS} | _SHOWN
+    return ", ".join(f"coalesce({shown.get(name, 'NULL')}, '')" for name in query.fields())
 
 
 def _column(name: str, present: bool) -> str:
@@ -253,13 +294,6 @@ def _column(name: str, present: bool) -> str:
     return f'CAST({read} AS {kind}) AS "{name}"'
 
 
-def _named(name: str) -> str:
-    return f'message."{name}"'
-
-
-def _naive(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(tzinfo=None)
-
-
-def _quoted(path: Path) -> str:
+def quoted(path: Path) -> str:
+    """A path as it stands between the quotes of a statement."""
     return str(path.resolve()).replace("'", "''")

@@ -1,0 +1,449 @@
+"""The command line: click parses, settings are loaded, one call does the work.
+
+Heavy modules are imported where they are used, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reconcile import __version__
+from reconcile.errors import BUG, INTERRUPTED, TERMINATED, ReconcileError, UsageError
+
+if TYPE_CHECKING:
+    from datetime import date, datetime
+
+    from reconcile.settings import Settings
+
+FORMATS = ("table", "json", "csv", "markdown")
+BY = ("network", "country", "day", "reason", "error-code")
+
+# Flag → what it says. A test holds them against the settings, which share their names.
+SETTING_FLAGS = {
+    "store": "Folder of the tables [store].",
+    "dlr": "Glob of captured receipts; may be given several times.",
+    "base_url": "Where the Reports API is [https://api.nexmo.com].",
+    "via": "auto, sync or async [auto].",
+    "account_id": "Account to download [the API key].",
+    "currency": "Currency of prices that carry none.",
+    "lookback": "How far back a run without dates looks [14d].",
+    "settle": "How long a day rests before it is asked for [1h].",
+    "validity": "How long Vonage tries a message [72h].",
+    "longest_validity": "The longest ttl you send with [7d].",
+    "grace": "How long lost webhooks are retried [24h].",
+    "too_fast": "Delivered sooner than this is too fast [800ms].",
+    "pii": "What becomes of recipients: hash, keep or drop [hash].",
+    "pii_key_file": "Key of that hash [made once in your configuration folder].",
+    "connect_timeout": "For each connection [10s].",
+    "read_timeout": "For each wait for bytes [60s].",
+    "retries": "Further tries on 429, 5xx and lost connections [6].",
+    "retry_longest": "Longest wait between tries [60s].",
+    "poll_first": "First wait for a report [2s].",
+    "poll_max": "Longest wait between polls [60s].",
+    "report_timeout": "When to give a report up [6h].",
+    "refresh_limit": "Most records asked again by id a run [20000].",
+    "max_billed_records": "Most records to pay for in a run.",
+    "memory_limit": "Memory of the engine [half of the machine's].",
+    "threads": "Threads of the engine [all].",
+    "temp_directory": "Where the engine spills [in the store].",
+}
+STORE_ONLY = ("store",)
+FETCHING = ("store", "base_url", "via", "account_id", "lookback", "settle", "pii", "pii_key_file",
+            "connect_timeout", "read_timeout", "retries", "retry_longest", "poll_first",
+            "poll_max", "report_timeout", "refresh_limit", "max_billed_records", "memory_limit",
+            "threads", "temp_directory")  # fmt: skip
+JUDGING = ("store", "currency", "validity", "longest_validity", "grace", "too_fast", "pii",
+           "memory_limit", "threads", "temp_directory")  # fmt: skip
+INGESTING = ("store", "pii", "pii_key_file", "memory_limit", "threads", "temp_directory")
+
+Command = Callable[..., Any]
+
+
+def settings_flags(*names: str) -> Callable[[Command], Command]:
+    """Adds `--config` and a flag for each of these settings; the command gets `settings`."""
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def loaded(*args: Any, config: Path | None, **flags: Any) -> Any:
+            from reconcile.settings import load
+
+            given = {name: flags.pop(name) for name in names}
+            return command(*args, settings=load(config, **given), **flags)
+
+        wrapped: Command = loaded
+        for name in reversed(names):
+            option = f"--{name.replace('_', '-')}"
+            wrapped = click.option(
+                option, name, help=SETTING_FLAGS[name], multiple=name == "dlr"
+            )(wrapped)
+        return click.option(
+            "--config", type=click.Path(path_type=Path), help="Settings file [reconcile.toml]."
+        )(wrapped)
+
+    return decorate
+
+
+def days_flags(command: Command) -> Command:
+    """Adds `--date`, `--from`, `--to`: UTC days, `to` excluded."""
+    for option in (
+        click.option("--to", "to", help="First UTC day not asked for."),
+        click.option("--from", "from_", help="First UTC day."),
+        click.option("--date", "date_", help="One UTC day, such as 2026-01-31."),
+    ):
+        command = option(command)
+    return command
+
+
+as_of_flag = click.option("--as-of", help="Judge as things were known then (ISO 8601) [now].")
+format_flag = click.option("--format", "form", type=click.Choice(FORMATS), default="table")
+
+
+class _Group(click.Group):
+    """Keeps the commands in the order in which a night uses them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="reconcile")
+def cli() -> None:
+    """Reconciles Vonage SMS records with captured delivery receipts.
+
+    \b
+    Exit codes: 0 done · 1 a bug · 2 usage, settings, or a store of another version
+    3 published, but some days are incomplete · 4 Vonage unreachable or refusing
+    5 a broken contract · 6 local input or disk · 75 another run holds the lock
+
+    \b
+    Example:
+      reconcile demo
+    """
+
+
+@cli.command()
+@click.option("--config", type=click.Path(path_type=Path), default=Path("reconcile.toml"), show_default=True)
+@click.option("--dlr", multiple=True, help="Glob of captured receipts.")
+@click.option("--store", default="store", show_default=True, help="Folder of the tables.")
+def init(config: Path, dlr: tuple[str, ...], store: str) -> None:
+    """Writes a commented reconcile.toml.
+
+    \b
+    Example:
+      reconcile init --dlr '/var/log/dlr/*.ndjson*' --store /var/lib/reconcile
+    """
+    from reconcile.present.template import settings_file
+
+    try:
+        with config.open("x", encoding="utf-8") as file:
+            file.write(settings_file(store, list(dlr)))
+    except FileExistsError:
+        raise UsageError(f"{config} is there already: edit it, or name another with --config") from None
+    except OSError as error:
+        raise UsageError(f"{config} cannot be written: {error.strerror}") from None
+    click.echo(f"Wrote {config}. Next: put VONAGE_API_KEY and VONAGE_API_SECRET into the "
+               "environment, then `reconcile run`.")  # fmt: skip
+
+
+@cli.command()
+@settings_flags(*SETTING_FLAGS)
+@days_flags
+@as_of_flag
+@click.option("--summary/--no-summary", default=None, help="Show the worst networks at the end [on a terminal].")
+def run(
+    settings: Settings, date_: str | None, from_: str | None, to: str | None, as_of: str | None,
+    summary: bool | None,
+) -> None:  # fmt: skip
+    """Downloads records, reads captures, judges every message, publishes the tables.
+
+    Without dates: the days since the last whole one, and every day that is still open.
+
+    \b
+    Examples:
+      reconcile run
+      reconcile run --date 2026-01-31 --dlr '/var/log/dlr/*.ndjson*'
+    """
+    from reconcile import job
+    from reconcile.present.progress import progress
+
+    with progress() as tell:
+        ended = job.run(settings, _asked(date_, from_, to), _moment(as_of), tell, given=bool(as_of))
+    _tell_end(ended, show=sys.stdout.isatty() if summary is None else summary)
+
+
+@cli.command()
+@settings_flags(*FETCHING)
+@days_flags
+@as_of_flag
+def fetch(
+    settings: Settings, date_: str | None, from_: str | None, to: str | None, as_of: str | None
+) -> None:
+    """Downloads records only: the days that are not whole yet.
+
+    \b
+    Example:
+      reconcile fetch --from 2026-01-01 --to 2026-02-01 --via async
+    """
+    from reconcile import job
+    from reconcile.present.progress import progress
+
+    accounts = settings.credentials()
+    with progress() as tell, job.opened(settings, _moment(as_of), tell, given=bool(as_of)) as this:
+        job.fetch(this, job.plan(this, _asked(date_, from_, to), accounts), accounts)
+        job.finish(this, "fetch")
+    _tell_end(this, show=False)
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, required=True)
+@settings_flags(*INGESTING)
+@as_of_flag
+def ingest(paths: tuple[str, ...], settings: Settings, as_of: str | None) -> None:
+    """Reads captured receipts only: files or globs, those that are new.
+
+    \b
+    Example:
+      reconcile ingest '/var/log/dlr/*.ndjson.gz'
+    """
+    from reconcile import job
+    from reconcile.errors import InputError
+    from reconcile.present.progress import progress
+
+    with progress() as tell, job.opened(settings, _moment(as_of), tell) as this:
+        heard = job.ingest(this, list(paths))
+        if not heard:
+            raise InputError(this.holes[0]["reason"].removeprefix("--dlr "))
+        job.finish(this, "ingest")
+    for capture in this.manifest.get("captures", []):
+        click.echo("{source}: {format}, {lines} lines = {receipts} receipts + {rejects} rejects "
+                   "+ {blank} blank".format(**capture))  # fmt: skip
+
+
+@cli.command()
+@settings_flags(*JUDGING)
+@days_flags
+@as_of_flag
+def judge(
+    settings: Settings, date_: str | None, from_: str | None, to: str | None, as_of: str | None
+) -> None:
+    """Judges again from what the store holds, and asks Vonage nothing.
+
+    \b
+    Example:
+      reconcile judge --date 2026-01-31 --as-of 2026-02-05T02:00:00Z
+    """
+    from reconcile import job
+    from reconcile.present.progress import progress
+
+    with progress() as tell, job.opened(settings, _moment(as_of), tell, given=bool(as_of)) as this:
+        job.judge(this, job.plan(this, _asked(date_, from_, to), []))
+        job.finish(this, "judge")
+    _tell_end(this, show=sys.stdout.isatty())
+
+
+@cli.command()
+@settings_flags(*STORE_ONLY)
+@days_flags
+@click.option("--by", type=click.Choice(BY), default="network", show_default=True)
+@click.option("--worst", type=click.IntRange(min=1), help="Only so many rows.")
+@format_flag
+def show(
+    settings: Settings, date_: str | None, from_: str | None, to: str | None, by: str,
+    worst: int | None, form: str,
+) -> None:  # fmt: skip
+    """Shows the published summaries, the worst first.
+
+    \b
+    Examples:
+      reconcile show --worst 10
+      reconcile show --by reason --date 2026-01-31 --format csv
+    """
+    from reconcile.present.show import show as shown
+
+    click.echo(shown(settings, _asked(date_, from_, to), by, worst, form), nl=False)
+
+
+@cli.command()
+@format_flag
+def rules(form: str) -> None:
+    """Lists the rules: each reason, the verdict it makes, and when it holds.
+
+    \b
+    Example:
+      reconcile rules --format markdown
+    """
+    from reconcile.present.catalogue import rules_text
+
+    click.echo(rules_text(form), nl=False)
+
+
+@cli.command()
+@click.argument("table", required=False)
+@format_flag
+def schema(table: str | None, form: str) -> None:
+    """Prints the contract of the tables: a sentence a column.
+
+    \b
+    Example:
+      reconcile schema summary
+    """
+    from reconcile.present.catalogue import schema_text
+
+    click.echo(schema_text(table, form), nl=False)
+
+
+@cli.command()
+@settings_flags(*STORE_ONLY)
+@format_flag
+def status(settings: Settings, form: str) -> None:
+    """Shows which days are whole, open or missing, and what Vonage billed.
+
+    \b
+    Example:
+      reconcile status --store /var/lib/reconcile
+    """
+    from reconcile.present.status import status as told
+
+    click.echo(told(settings, form), nl=False)
+
+
+@cli.command()
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("reconcile-demo"),
+              show_default=True, help="Where the demo's store goes.")  # fmt: skip
+def demo(folder: Path) -> None:
+    """Runs the real job on three invented days, served over HTTP on this machine.
+
+    \b
+    Example:
+      reconcile demo
+    """
+    from reconcile.sandbox.demo import demo as shown
+
+    shown(folder, click.echo)
+
+
+@cli.group(cls=_Group)
+def sandbox() -> None:
+    """A Reports API on this machine, and invented traffic with known answers."""
+
+
+@sandbox.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--messages", type=click.IntRange(min=1), default=100_000, show_default=True, help="In all.")
+@click.option("--days", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--start", help="First UTC day [2026-01-05].")
+def generate(folder: Path, messages: int, days: int, seed: int, start: str | None) -> None:
+    """Writes a world for the sandbox: records, captured receipts, and truth.parquet.
+
+    \b
+    Example:
+      reconcile sandbox generate world --messages 200000 --days 3 --seed 7
+    """
+    from reconcile.days import parse_day
+    from reconcile.sandbox import generate as generator
+
+    first = {"start": parse_day(start)} if start else {}
+    made = generator.generate(folder, messages=messages, days=days, seed=seed, **first)
+    click.echo(f"{made.messages:,} messages and {made.receipts:,} receipts in {folder}; "
+               f"judge them with:\n  {made.command}")  # fmt: skip
+
+
+@sandbox.command()
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="A folder from `generate`.")
+@click.option("--port", type=int, default=8025, show_default=True, help="0: any that is free.")
+@click.option("--now", help="Answer as the world stood then (ISO 8601) [the clock].")
+def serve(data: Path, port: int, now: str | None) -> None:
+    """Serves a world as the Reports API does, on loopback, until it is stopped.
+
+    \b
+    Example:
+      reconcile sandbox serve --data world
+    """
+    from reconcile.days import parse_moment
+    from reconcile.sandbox.server import Sandbox
+
+    moment = parse_moment(now) if now else None
+    with Sandbox(data, port=port, now=moment) as served:
+        click.echo(f"export VONAGE_API_KEY={served.api_key} VONAGE_API_SECRET={served.api_secret}")
+        click.echo(f"# serving {data} at {served.base_url}, for --base-url; stop with Ctrl-C")
+        sys.stdout.flush()
+        served.serve_forever()
+
+
+def _asked(date_: str | None, from_: str | None, to: str | None) -> Any:
+    from datetime import timedelta
+
+    from reconcile.days import parse_day
+    from reconcile.job import Asked
+
+    if date_ and (from_ or to):
+        raise UsageError("give --date, or --from and --to, not both")
+    if date_:
+        day: date = parse_day(date_)
+        return Asked(day, day + timedelta(days=1))
+    if bool(from_) != bool(to):
+        raise UsageError("--from and --to go together; --to is the first day not asked for")
+    if not from_ or not to:
+        return Asked()
+    start, end = parse_day(from_), parse_day(to)
+    if end <= start:
+        raise UsageError(f"--to {to} is not after --from {from_}: --to is the first day not asked for")
+    return Asked(start, end)
+
+
+def _moment(as_of: str | None) -> datetime:
+    from datetime import UTC, datetime
+
+    from reconcile.days import parse_moment
+
+    return parse_moment(as_of or datetime.now(UTC).isoformat())
+
+
+def _tell_end(ended: Any, *, show: bool) -> None:
+    """Results to stdout, holes to stderr, and the exit code."""
+    if show and ended.manifest.get("judged"):
+        from reconcile.present.show import after_run
+
+        click.echo(after_run(ended), nl=False)
+    for hole in ended.holes:
+        account = f" (account {hole['account_id']})" if hole["account_id"] else ""
+        day = "all days" if hole["day"] == "*" else hole["day"]
+        click.echo(f"reconcile: incomplete: {day}{account}: {hole['reason']}", err=True)
+    if ended.exit_code:
+        raise SystemExit(ended.exit_code)
+
+
+def _stop(_signal: int, _frame: object) -> None:
+    raise SystemExit(TERMINATED)
+
+
+def main() -> None:
+    """The console script: the only place where our errors end, each as one line and a code."""
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        code = cli.main(standalone_mode=False) or 0
+    except ReconcileError as error:
+        click.echo(f"reconcile: {' '.join(str(error).split())}", err=True)
+        code = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = BUG
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

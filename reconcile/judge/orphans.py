@@ -1,0 +1,61 @@
+"""Receipts that join no record, and what each of them is. Pure, as the rest of the core."""
+
+from __future__ import annotations
+
+import ibis
+from ibis import _
+
+from reconcile import vocabulary as words
+from reconcile.judge.pair import Scope, by_mcc, epoch_ms, receipts_known
+from reconcile.tables import ORPHANS
+
+KINDS = {
+    "foreign_account": "Its api-key is none of our accounts.",
+    "near_match": "A record of the same recipient within 72 h differs in leading zeros only.",
+    "uncovered": "Days in which its record may lie were not downloaded: we cannot know.",
+    "unknown_message": "No record has its id, though all days it can belong to are here.",
+}
+NEAR_MS = 72 * 3_600_000
+
+
+def unjoined(receipts: ibis.Table, records: ibis.Table, scope: Scope) -> ibis.Table:
+    """The receipts, as known at as_of, whose message id no record has."""
+    ids = records.filter(_.received_at <= scope.moment).select(record_message_id="message_id")
+    return receipts_known(receipts, scope).anti_join(ids, [("message_id", "record_message_id")])
+
+
+def orphans(
+    unjoined: ibis.Table, records: ibis.Table, day: ibis.Table, accounts: frozenset[str]
+) -> ibis.Table:
+    """Rows of `orphans`: receipts that join nothing, with their kind and country.
+
+    Args:
+        unjoined: what the function of that name yields.
+        records: the records of all days that they can belong to.
+        day: one row: `is_covered`, whether all those days were downloaded.
+        accounts: the accounts that are ours; none known, none foreign.
+    """
+    near = records.select(
+        _bare=_.message_id.re_replace("^0+", ""), _recipient="recipient", _received="received_at"
+    )
+    bare = unjoined.mutate(bare=_.message_id.re_replace("^0+", ""))
+    apart = epoch_ms(ibis.coalesce(bare.pushed_at, bare.captured_at)) - epoch_ms(near._received)
+    resembling = bare.semi_join(
+        near, [bare.bare == near._bare, bare.recipient == near._recipient, apart.abs() <= NEAR_MS]
+    ).select(_source="source", _line="line")
+    foreign = _.account_id.notin(tuple(accounts)) if accounts else ibis.literal(value=False)
+    placed = (
+        unjoined.left_join(resembling.distinct(), [("source", "_source"), ("line", "_line")])
+        .mutate(_prefix=_.network_code.left(3))
+        .left_join(by_mcc(), [("_prefix", "_mcc")])
+        .cross_join(day.select("is_covered"))
+    )
+    return placed.mutate(
+        kind=ibis.cases(
+            (foreign.fill_null(ibis.literal(value=False)), "foreign_account"),
+            (_._source.notnull(), "near_match"),
+            (_.is_covered, "unknown_message"),
+            else_="uncovered",
+        ),
+        country=_._mcc_country.fill_null(words.UNKNOWN),
+    ).select(ORPHANS.names)

@@ -1,0 +1,268 @@
+"""Judges one day: brings its rows to the core, checks that all sums close, and publishes.
+
+The core's expressions are compiled once a run, over views that stand for "the day's records" and so
+on; from day to day only what those views read is exchanged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from reconcile.days import DAY, end_of, iso
+from reconcile.engine import quote
+from reconcile.errors import ContractError
+from reconcile.settings import Settings
+from reconcile.store import UNDATED, Ledger, Staged, Store, parquet_query, prepared
+from reconcile.tables import (
+    ERROR_CODES, ORPHANS, REASONS, RECEIPTS, RECORDS, SUMMARY, VERDICTS, Table,
+)  # fmt: skip
+from reconcile.vocabulary import FINAL, UNKNOWN
+
+if TYPE_CHECKING:
+    import ibis
+    from ibis.backends.duckdb import Backend
+
+VERDICT_NAMES = ("confirmed", "pending", "missing", "unknown", "suspect", "not_expected")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One day's counts; `deaf` says that records ended and not one receipt came."""
+
+    day: date
+    counts: dict[str, int]
+    closed: bool
+    deaf: bool = False
+
+
+@dataclass
+class Bench:
+    """What judging works with; the views it prepares live as long as it is open."""
+
+    store: Store
+    con: Backend
+    ledger: Ledger
+    settings: Settings
+    as_of: datetime
+    accounts: frozenset[str]
+    _open: ExitStack = field(default_factory=ExitStack)
+    _views: dict[str, str] = field(default_factory=dict)
+
+    def __enter__(self) -> Bench:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    @property
+    def horizon(self) -> timedelta:
+        """How long after a message its receipts may still come."""
+        return self.settings.longest_validity + self.settings.grace
+
+    def lay(self, name: str, query: str) -> None:
+        """Lets the view `name` read this query from now on."""
+        self.con.con.execute(f"CREATE OR REPLACE VIEW {name} AS {query}")
+
+    def ask(self, query: str) -> dict[str, int]:
+        """The one row of a query, its numbers as integers, null as 0."""
+        cursor = self.con.con.execute(query)
+        row = cursor.fetchone() or ()
+        return {c[0]: int(v or 0) for c, v in zip(cursor.description, row, strict=True)}
+
+    def write(self, key: str, table: Table, day: str, build: Callable[[], ibis.Table]) -> Staged:
+        """Stages a partition from the expression `key`, which is built and compiled only once."""
+        if key not in self._views:
+            self._views[key] = self._open.enter_context(prepared(self.con, build(), table))
+        return self.store.write_view(self.con, self._views[key], table, day, self.as_of)
+
+
+def judge_day(bench: Bench, day: date, *, covered: bool) -> Judged:
+    """Gives every message of a day its verdict and publishes the day's tables.
+
+    A day whose records ended while not one receipt came stays as it was published before: it is a
+    day without captures, not a day of losses.
+
+    Args:
+        bench: what to work with.
+        day: the UTC day.
+        covered: whether all days to which its receipts can belong were downloaded.
+
+    Raises:
+        ContractError: a sum that must close is open.
+    """
+    verdicts = _judge_messages(bench, day)
+    counts = _counts(bench)
+    if counts["final"] and not counts["receipts"]:
+        return Judged(day, counts, closed=False, deaf=True)
+    closed = _is_closed(bench, day, counts)
+    orphans = judge_orphans(bench, day, covered=covered, closed=closed)
+    parts = [verdicts, orphans, *_summarise(bench, day)]
+    counts |= _check(bench, day, counts, {part.table: part for part in parts})
+    bench.store.publish(parts)
+    bench.ledger.judged[str(day)] = {"as_of": iso(bench.as_of), "closed": closed}
+    bench.store.save(bench.ledger)
+    return Judged(day, counts, closed)
+
+
+def receipt_days(bench: Bench, day: date) -> list[str]:
+    """Partitions of `receipts` in which those of a day can be, by either of their times."""
+    first, last = str(day - DAY), str(day + _whole_days(bench.horizon))
+
+    def overlaps(span: list[str]) -> bool:
+        return bool(span) and span[0] <= last and span[1] >= first
+
+    return [
+        part
+        for part in bench.store.days(RECEIPTS)
+        if part == UNDATED
+        or first <= part <= last
+        or overlaps(bench.ledger.receipt_days.get(part, []))
+    ]
+
+
+def look_back(bench: Bench, day: date) -> list[date]:
+    """The days in which the record of a receipt of this day can be, the day after it included."""
+    return [day + DAY - n * DAY for n in range(_whole_days(bench.horizon) // DAY + 2)]
+
+
+def judge_orphans(
+    bench: Bench, day: date | None, *, covered: bool, closed: bool = False
+) -> Staged:
+    """Stages the receipts of a day (None: the undated ones) that join no record."""
+    from reconcile.judge import orphans as core
+    from reconcile.judge.pair import Scope
+
+    part = str(day) if day else UNDATED
+    days = look_back(bench, day) if day else bench.store.days(RECORDS)
+    bench.lay("heard", bench.store.query(RECEIPTS, [part]))
+    bench.lay("look_back", bench.store.query(RECORDS, days))
+    date_sql = f"DATE '{day}'" if day else "NULL::DATE"
+    bench.lay("the_day", f"SELECT {date_sql} AS date, {closed} AS is_closed, {covered} AS is_covered")
+
+    def alone() -> ibis.Table:
+        heard, records = bench.con.table("heard"), bench.con.table("look_back")
+        return core.unjoined(heard, records, Scope(bench.as_of, several_owners=False))
+
+    def build() -> ibis.Table:
+        table = bench.con.table
+        lone = table("unjoined").select(RECEIPTS.names)
+        rows = core.orphans(lone, table("look_back"), table("the_day"), bench.accounts)
+        return rows.order_by(list(ORPHANS.key))
+
+    # Few receipts are orphans: found once, they are looked at closely by themselves.
+    found = bench.write("unjoined", RECEIPTS, part, alone)
+    bench.lay("unjoined", parquet_query(RECEIPTS, [found.path]))
+    if not found.rows:
+        bench.lay("look_back", bench.store.query(RECORDS, []))
+    staged = bench.write("orphans", ORPHANS, part, build)
+    bench.lay("lone", parquet_query(ORPHANS, [staged.path]))
+    return staged
+
+
+def _judge_messages(bench: Bench, day: date) -> Staged:
+    bench.lay("records_of_day", bench.store.query(RECORDS, [day]))
+    bench.lay("receipts_in_reach", bench.store.query(RECEIPTS, receipt_days(bench, day)))
+    owners = bench.ask(
+        "SELECT count(*) AS n FROM (SELECT DISTINCT account_id, product FROM records_of_day)"
+    )
+    several = owners["n"] > 1
+    staged = bench.write(
+        f"verdicts_{several}", VERDICTS, str(day), lambda: _verdicts(bench, several_owners=several)
+    )
+    bench.lay("verdicts_of_day", parquet_query(VERDICTS, [staged.path]))
+    return staged
+
+
+def _verdicts(bench: Bench, *, several_owners: bool) -> ibis.Table:
+    from ibis import _
+
+    from reconcile.judge import pair, rules
+
+    s = bench.settings
+    records, receipts = bench.con.table("records_of_day"), bench.con.table("receipts_in_reach")
+    pairs = pair.pair(records, receipts, pair.Scope(bench.as_of, several_owners))
+    judged = rules.judge(pairs, rules.Limits(bench.as_of, s.validity, s.grace, s.too_fast))
+    named = {
+        "record_status": _.status,
+        "record_error_code": _.error_code,
+        "record_price": _.price,
+        "currency": _.currency.fill_null(s.currency or UNKNOWN),
+        "pushed_at": _.receipt_pushed_at,
+        "captured_at": _.receipt_captured_at,
+    }
+    rows = judged.select(**{name: named.get(name, _[name]) for name in VERDICTS.names})
+    return rows.order_by(["message_id", *(("account_id", "product") if several_owners else ())])
+
+
+def _summarise(bench: Bench, day: date) -> list[Staged]:
+    from reconcile import summarise
+    from reconcile.judge.rules import CONTEXT_NAMES
+
+    table, part = bench.con.table, str(day)
+    currency = bench.settings.currency or UNKNOWN
+    return [
+        bench.write("summary", SUMMARY, part, lambda: summarise.summary(
+            table("verdicts_of_day"), table("lone"), table("the_day"), bench.as_of, currency)),
+        bench.write("reasons", REASONS, part, lambda: summarise.reasons(
+            table("verdicts_of_day"), table("the_day"), CONTEXT_NAMES)),
+        bench.write("error_codes", ERROR_CODES, part, lambda: summarise.error_codes(
+            table("verdicts_of_day"), table("the_day"))),
+    ]  # fmt: skip
+
+
+def _counts(bench: Bench) -> dict[str, int]:
+    """What the checks and the manifest need of a day's verdicts, in one pass."""
+    final = ", ".join(map(quote, FINAL))
+    verdicts = ", ".join(
+        f"count(*) FILTER (verdict = {quote(name)}) AS {name}" for name in VERDICT_NAMES
+    )
+    return bench.ask(f"""
+        SELECT count(*) AS messages, {verdicts}, sum(receipts) AS receipts,
+            sum(duplicates) AS duplicates, count(*) FILTER (record_status IN ({final})) AS final
+        FROM verdicts_of_day
+    """)  # noqa: S608 - our own words
+
+
+def _is_closed(bench: Bench, day: date, counts: dict[str, int]) -> bool:
+    """Whether all messages of a day are mature and nothing of it is pending."""
+    longest = bench.ask("SELECT max(validity_ms) AS ms FROM records_of_day")["ms"]
+    validity = max(timedelta(milliseconds=longest), bench.settings.validity)
+    mature_at = end_of(day) + validity + bench.settings.grace
+    return not counts["pending"] and bench.as_of >= mature_at
+
+
+def _check(
+    bench: Bench, day: date, counts: dict[str, int], parts: dict[str, Staged]
+) -> dict[str, int]:
+    """Holds a day's tables against each other; nothing is published where a sum is open."""
+    bench.lay("summary_of_day", parquet_query(SUMMARY, [parts["summary"].path]))
+    bench.lay("reasons_of_day", parquet_query(REASONS, [parts["reasons"].path]))
+    names = ("messages", *VERDICT_NAMES)
+    sums = ", ".join(f"sum({name}) AS {name}" for name in (*names, "receipts", "orphans", "uncovered"))
+    told = bench.ask(f"SELECT {sums}, sum(duplicate_receipts) AS duplicates FROM summary_of_day")  # noqa: S608 - our own words
+    first = bench.ask("SELECT sum(messages_first) AS n FROM reasons_of_day")["n"]
+    known = bench.ask(
+        f"SELECT count(*) AS n FROM records_of_day WHERE received_at <= TIMESTAMPTZ '{iso(bench.as_of)}'"  # noqa: S608 - our own words
+    )["n"]
+    lone = told["orphans"] + told["uncovered"]
+    for name, found, wanted in (
+        ("records judged", counts["messages"], known),
+        ("verdicts", sum(counts[n] for n in VERDICT_NAMES), counts["messages"]),
+        *((f"summary.{n}", told[n], counts[n]) for n in names),
+        ("summary.orphans and uncovered", lone, parts["orphans"].rows),
+        ("summary.receipts", told["receipts"], counts["receipts"] + lone),
+        ("summary.duplicate_receipts", told["duplicates"], counts["duplicates"]),
+        ("reasons.messages_first", first, counts["messages"]),
+    ):
+        if found != wanted:
+            raise ContractError(f"{day}: {name} add up to {found}, not {wanted}: nothing published")
+    return {"orphans": told["orphans"], "uncovered": told["uncovered"]}
+
+
+def _whole_days(span: timedelta) -> timedelta:
+    return DAY * math.ceil(span / DAY)

@@ -1,0 +1,1 @@
+"""The Reports API: its client, its formats, and downloading by it."""
