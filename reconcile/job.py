@@ -14,6 +14,7 @@ from reconcile import __version__
 from reconcile.days import (
     DAY, day_of, day_window, days_between, end_of, iso, parse_moment, start_of,
 )  # fmt: skip
+from reconcile.engine import quote
 from reconcile.errors import DONE, INCOMPLETE, AuthError, BudgetError, UsageError, VonageError
 from reconcile.settings import Account, Settings
 from reconcile.store import UNDATED, Ledger, Store
@@ -208,35 +209,32 @@ def _fetch_day(this: Run, client: Any, account_id: str, day: date, budget: Any) 
 
 def _refresh_day(this: Run, client: Any, account_id: str, day: date, budget: Any) -> None:
     """Asks by id for the messages of a whole day that are neither final nor mature."""
-    from ibis import _
-
-    from reconcile.judge.pair import INSTANT, epoch_ms
     from reconcile.reports import download
 
-    import ibis  # isort: skip
-
-    now = ibis.literal(this.as_of, type=INSTANT)
-    wait = round((this.settings.validity + this.settings.grace).total_seconds() * 1000)
     grace = round(this.settings.grace.total_seconds() * 1000)
-    mature = epoch_ms(_.received_at) + ibis.coalesce(_.validity_ms + grace, wait)
-    records = this.store.read(this.con, RECORDS, [day])
-    waiting = records.filter(
-        (_.account_id == account_id)
-        & _.status.notin(FINAL).fill_null(ibis.literal(value=True))
-        & (_.fetched_at < now)
-        & (epoch_ms(_.fetched_at) < mature)
-    ).order_by("message_id")
-    ids = this.con.to_pyarrow(waiting.select("message_id"))["message_id"].to_pylist()
+    default = round(this.settings.validity.total_seconds() * 1000)
+    mature = f"epoch_ms(received_at) + coalesce(validity_ms, {default}) + {grace}"
+    final = ", ".join(map(quote, FINAL))
+    found = this.con.con.execute(
+        f"""
+        SELECT message_id FROM ({this.store.query(RECORDS, [day])})
+        WHERE account_id = $account AND (status IS NULL OR status NOT IN ({final}))
+            AND fetched_at < TIMESTAMPTZ '{iso(this.as_of)}' AND epoch_ms(fetched_at) < {mature}
+        ORDER BY message_id
+        """,  # noqa: S608 - built from our own names only
+        {"account": account_id},
+    ).fetchall()
+    ids = [row[0] for row in found]
     room = this.settings.refresh_limit - sum(r["asked"] for r in this.manifest.get("refreshes", []))
     asked = ids[: max(room, 0)]
     if not ids:
         return
-    found = 0
+    returned = 0
     if asked:
-        found = download.refresh(this.store, this.con, client, this.ledger, day, asked, account_id,
+        returned = download.refresh(this.store, this.con, client, this.ledger, day, asked, account_id,
                                  this.as_of, this.settings.pii, budget, this.progress)  # fmt: skip
     this.note("refreshes", {"day": str(day), "account_id": account_id, "asked": len(asked),
-                            "found": found, "left_out": len(ids) - len(asked)})  # fmt: skip
+                            "found": returned, "left_out": len(ids) - len(asked)})  # fmt: skip
 
 
 def ingest(this: Run, patterns: list[str]) -> bool:
@@ -271,8 +269,17 @@ def judge(this: Run, days: list[date]) -> None:
                 _judge_day(this, bench, day)
             elif str(day) not in named:
                 this.hole(day, "not downloaded")
-        if UNDATED in this.store.days(RECEIPTS):
-            this.store.publish([judging.judge_orphans(bench, None, covered=False)])
+        for lone in _days_of_receipts_alone(this):
+            this.store.publish([judging.judge_orphans(bench, lone, covered=False)])
+
+
+def _days_of_receipts_alone(this: Run) -> list[date | None]:
+    """Past days without records whose receipts this run has read; None: the undated ones."""
+    read = {c["source"] for c in this.manifest.get("captures", [])}
+    parts = {day for source in read for day in this.ledger.captures[source]["days"]}
+    past = sorted(d for d in parts - {UNDATED} if d < str(day_of(this.as_of)))
+    days = [day for day in map(date.fromisoformat, past) if not day_is_here(this, day)]
+    return [*days, *([None] if UNDATED in this.store.days(RECEIPTS) else [])]
 
 
 def _judge_day(this: Run, bench: Any, day: date) -> None:

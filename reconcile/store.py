@@ -14,6 +14,7 @@ therefore sees the old file or the new one, never half of one.
 from __future__ import annotations
 
 import fcntl
+import functools
 import itertools
 import json
 import os
@@ -300,6 +301,7 @@ def write_parquet(con: Backend, view: str, table: Table, path: Path, as_of: date
     return _count_rows(path, table)
 
 
+@functools.cache
 def _engine_type(kind: pa.DataType) -> str:
     from ibis.backends.sql.datatypes import DuckDBType
     from ibis.formats.pyarrow import PyArrowType

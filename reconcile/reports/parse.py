@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -24,10 +24,6 @@ from reconcile import border
 from reconcile.days import Window, iso
 from reconcile.engine import quote
 from reconcile.errors import ContractError, InputError, ReportError
-
-if TYPE_CHECKING:
-    import ibis
-    from ibis.backends.duckdb import Backend
 
 # What the job cannot do without; every other column may be missing.
 REQUIRED = ("message_id", "date_received", "status")
@@ -103,34 +99,32 @@ def write_archive(archive: Path, target: Path) -> RawSlice:
 
 
 def records(
-    con: Backend, raw: Path, product: str, account_id: str, window: Window, as_of: datetime,
-    pii: str,
-) -> ibis.Table:  # fmt: skip
-    """The records of a raw slice; of rows with one id the one finalised last."""
+    raw: Path, product: str, account_id: str, window: Window, as_of: datetime, pii: str
+) -> str:
+    """SQL of the records of a raw slice; of rows with one id the one finalised last."""
     good = _good(window)
-    return con.sql(f"""
+    return f"""
         SELECT * EXCLUDE (_line) FROM ({_normalised(raw, product, account_id, as_of, pii)})
         WHERE {good}
         QUALIFY row_number() OVER (
             PARTITION BY account_id, message_id ORDER BY finalized_at DESC NULLS LAST, _line
         ) = 1
-    """)  # noqa: S608 - built from our own names only
+    """  # noqa: S608 - built from our own names only
 
 
 def rejects(
-    con: Backend, raw: Path, product: str, account_id: str, window: Window, as_of: datetime,
-    pii: str,
-) -> ibis.Table:  # fmt: skip
-    """Rows of a raw slice that are no records of its window, each with its reason."""
+    raw: Path, product: str, account_id: str, window: Window, as_of: datetime, pii: str
+) -> str:
+    """SQL of the rows of a raw slice that are no records of its window, each with its reason."""
     source = quote(f"reports:{product}:{account_id}:{iso(window.start)}")
-    return con.sql(f"""
+    return f"""
         SELECT {source} AS source, _line AS line, 'malformed_record' AS kind,
             CASE WHEN message_id IS NULL THEN 'it has no message_id'
                  WHEN received_at IS NULL THEN 'its date_received is no time'
                  ELSE 'its date_received lies outside of the days asked for' END AS reason
         FROM ({_normalised(raw, product, account_id, as_of, pii)})
         WHERE ({_good(window)}) IS NOT TRUE
-    """)  # noqa: S608 - built from our own names only
+    """  # noqa: S608 - built from our own names only
 
 
 def _good(window: Window) -> str:
