@@ -81,9 +81,9 @@ def settings_flags(*names: str) -> Callable[[Command], Command]:
         wrapped: Command = loaded
         for name in reversed(names):
             option = f"--{name.replace('_', '-')}"
-            wrapped = click.option(
-                option, name, help=SETTING_FLAGS[name], multiple=name == "dlr"
-            )(wrapped)
+            wrapped = click.option(option, name, help=SETTING_FLAGS[name], multiple=name == "dlr")(
+                wrapped
+            )
         return click.option(
             "--config", type=click.Path(path_type=Path), help="Settings file [reconcile.toml]."
         )(wrapped)
@@ -113,7 +113,9 @@ class _Group(click.Group):
         return list(self.commands)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="reconcile")
 def cli() -> None:
     """Reconciles Vonage SMS records with captured delivery receipts.
@@ -130,7 +132,9 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("--config", type=click.Path(path_type=Path), default=Path("reconcile.toml"), show_default=True)
+@click.option(
+    "--config", type=click.Path(path_type=Path), default=Path("reconcile.toml"), show_default=True
+)
 @click.option("--dlr", multiple=True, help="Glob of captured receipts.")
 @click.option("--store", default="store", show_default=True, help="Folder of the tables.")
 def init(config: Path, dlr: tuple[str, ...], store: str) -> None:
@@ -146,7 +150,9 @@ def init(config: Path, dlr: tuple[str, ...], store: str) -> None:
         with config.open("x", encoding="utf-8") as file:
             file.write(settings_file(store, list(dlr)))
     except FileExistsError:
-        raise UsageError(f"{config} is there already: edit it, or name another with --config") from None
+        raise UsageError(
+            f"{config} is there already: edit it, or name another with --config"
+        ) from None
     except OSError as error:
         raise UsageError(f"{config} cannot be written: {error.strerror}") from None
     click.echo(f"Wrote {config}. Next: put VONAGE_API_KEY and VONAGE_API_SECRET into the "
@@ -157,7 +163,11 @@ def init(config: Path, dlr: tuple[str, ...], store: str) -> None:
 @settings_flags(*SETTING_FLAGS)
 @days_flags
 @as_of_flag
-@click.option("--summary/--no-summary", default=None, help="Show the worst networks at the end [on a terminal].")
+@click.option(
+    "--summary/--no-summary",
+    default=None,
+    help="Show the worst networks at the end [on a terminal].",
+)
 def run(
     settings: Settings, date_: str | None, from_: str | None, to: str | None, as_of: str | None,
     summary: bool | None,
@@ -337,7 +347,9 @@ def sandbox() -> None:
 
 @sandbox.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--messages", type=click.IntRange(min=1), default=100_000, show_default=True, help="In all.")
+@click.option(
+    "--messages", type=click.IntRange(min=1), default=100_000, show_default=True, help="In all."
+)
 @click.option("--days", type=click.IntRange(min=1), default=3, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--start", help="First UTC day [2026-01-05].")
@@ -351,14 +363,18 @@ def generate(folder: Path, messages: int, days: int, seed: int, start: str | Non
     from reconcile.days import parse_day
     from reconcile.sandbox import generate as generator
 
-    first = {"start": parse_day(start)} if start else {}
-    made = generator.generate(folder, messages=messages, days=days, seed=seed, **first)
+    made = generator.generate(
+        folder, messages=messages, days=days, seed=seed,
+        start=parse_day(start) if start else generator.START,
+    )  # fmt: skip
     click.echo(f"{made.messages:,} messages and {made.receipts:,} receipts in {folder}; "
                f"judge them with:\n  {made.command}")  # fmt: skip
 
 
 @sandbox.command()
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="A folder from `generate`.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), required=True, help="A folder from `generate`."
+)
 @click.option("--port", type=int, default=8025, show_default=True, help="0: any that is free.")
 @click.option("--now", help="Answer as the world stood then (ISO 8601) [the clock].")
 def serve(data: Path, port: int, now: str | None) -> None:
@@ -396,7 +412,9 @@ def _asked(date_: str | None, from_: str | None, to: str | None) -> Any:
         return Asked()
     start, end = parse_day(from_), parse_day(to)
     if end <= start:
-        raise UsageError(f"--to {to} is not after --from {from_}: --to is the first day not asked for")
+        raise UsageError(
+            f"--to {to} is not after --from {from_}: --to is the first day not asked for"
+        )
     return Asked(start, end)
 
 

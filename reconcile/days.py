@@ -29,7 +29,9 @@ class Window:
         if self.start.utcoffset() is None or self.end.utcoffset() is None:
             raise UsageError("a window's ends need a time zone")
         if self.end < self.start:
-            raise UsageError(f"the window ends ({iso(self.end)}) before it starts ({iso(self.start)})")
+            raise UsageError(
+                f"the window ends ({iso(self.end)}) before it starts ({iso(self.start)})"
+            )
 
 
 def start_of(day: date) -> datetime:

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from reconcile import __version__
 from reconcile.days import (
-    DAY, day_of, day_window, days_between, end_of, iso, parse_moment, start_of,
+    DAY,
+    day_of,
+    day_window,
+    days_between,
+    end_of,
+    iso,
+    parse_moment,
+    start_of,
 )  # fmt: skip
 from reconcile.engine import quote
 from reconcile.errors import DONE, INCOMPLETE, AuthError, BudgetError, UsageError, VonageError
@@ -231,10 +238,14 @@ def _refresh_day(this: Run, client: Any, account_id: str, day: date, budget: Any
         return
     returned = 0
     if asked:
-        returned = download.refresh(this.store, this.con, client, this.ledger, day, asked, account_id,
-                                 this.as_of, this.settings.pii, budget, this.progress)  # fmt: skip
-    this.note("refreshes", {"day": str(day), "account_id": account_id, "asked": len(asked),
-                            "found": returned, "left_out": len(ids) - len(asked)})  # fmt: skip
+        returned = download.refresh(
+            this.store, this.con, client, this.ledger, day, asked, account_id,
+            this.as_of, this.settings.pii, budget, this.progress,
+        )  # fmt: skip
+    this.note("refreshes", {
+        "day": str(day), "account_id": account_id, "asked": len(asked), "found": returned,
+        "left_out": len(ids) - len(asked),
+    })  # fmt: skip
 
 
 def ingest(this: Run, patterns: list[str]) -> bool:

@@ -19,7 +19,14 @@ from reconcile.errors import ContractError
 from reconcile.settings import Settings
 from reconcile.store import UNDATED, Ledger, Staged, Store, parquet_query, prepared
 from reconcile.tables import (
-    ERROR_CODES, ORPHANS, REASONS, RECEIPTS, RECORDS, SUMMARY, VERDICTS, Table,
+    ERROR_CODES,
+    ORPHANS,
+    REASONS,
+    RECEIPTS,
+    RECORDS,
+    SUMMARY,
+    VERDICTS,
+    Table,
 )  # fmt: skip
 from reconcile.vocabulary import FINAL, UNKNOWN
 
@@ -130,9 +137,7 @@ def look_back(bench: Bench, day: date) -> list[date]:
     return [day + DAY - n * DAY for n in range(_whole_days(bench.horizon) // DAY + 2)]
 
 
-def judge_orphans(
-    bench: Bench, day: date | None, *, covered: bool, closed: bool = False
-) -> Staged:
+def judge_orphans(bench: Bench, day: date | None, *, covered: bool, closed: bool = False) -> Staged:
     """Stages the receipts of a day (None: the undated ones) that join no record."""
     from reconcile.judge import orphans as core
     from reconcile.judge.pair import Scope
@@ -142,7 +147,9 @@ def judge_orphans(
     bench.lay("heard", bench.store.query(RECEIPTS, [part]))
     bench.lay("look_back", bench.store.query(RECORDS, days))
     date_sql = f"DATE '{day}'" if day else "NULL::DATE"
-    bench.lay("the_day", f"SELECT {date_sql} AS date, {closed} AS is_closed, {covered} AS is_covered")
+    bench.lay(
+        "the_day", f"SELECT {date_sql} AS date, {closed} AS is_closed, {covered} AS is_covered"
+    )
 
     def alone() -> ibis.Table:
         heard, records = bench.con.table("heard"), bench.con.table("look_back")
@@ -243,12 +250,13 @@ def _check(
     bench.lay("summary_of_day", parquet_query(SUMMARY, [parts["summary"].path]))
     bench.lay("reasons_of_day", parquet_query(REASONS, [parts["reasons"].path]))
     names = ("messages", *VERDICT_NAMES)
-    sums = ", ".join(f"sum({name}) AS {name}" for name in (*names, "receipts", "orphans", "uncovered"))
+    sums = ", ".join(
+        f"sum({name}) AS {name}" for name in (*names, "receipts", "orphans", "uncovered")
+    )
     told = bench.ask(f"SELECT {sums}, sum(duplicate_receipts) AS duplicates FROM summary_of_day")  # noqa: S608 - our own words
     first = bench.ask("SELECT sum(messages_first) AS n FROM reasons_of_day")["n"]
-    known = bench.ask(
-        f"SELECT count(*) AS n FROM records_of_day WHERE received_at <= TIMESTAMPTZ '{iso(bench.as_of)}'"  # noqa: S608 - our own words
-    )["n"]
+    by_then = f"received_at <= TIMESTAMPTZ '{iso(bench.as_of)}'"
+    known = bench.ask(f"SELECT count(*) AS n FROM records_of_day WHERE {by_then}")["n"]  # noqa: S608 - our own words
     lone = told["orphans"] + told["uncovered"]
     for name, found, wanted in (
         ("records judged", counts["messages"], known),

@@ -75,10 +75,16 @@ class Settings(BaseSettings):
     accounts: list[AccountSettings] = Field(default=[], description="Several accounts, in tables.")
     currency: str | None = Field(None, description="Currency of prices that carry none.")
 
-    lookback: Duration = Field(timedelta(days=14), description="How far back a run without dates looks.")
-    settle: Duration = Field(timedelta(hours=1), description="How long a day rests before it is asked for.")
+    lookback: Duration = Field(
+        timedelta(days=14), description="How far back the nightly run looks."
+    )
+    settle: Duration = Field(
+        timedelta(hours=1), description="How long a day rests before it is asked for."
+    )
     validity: Duration = Field(timedelta(hours=72), description="How long Vonage tries a message.")
-    longest_validity: Duration = Field(timedelta(days=7), description="The longest ttl you send with.")
+    longest_validity: Duration = Field(
+        timedelta(days=7), description="The longest ttl you send with."
+    )
     grace: Duration = Field(timedelta(hours=24), description="How long webhooks are retried.")
     too_fast: Duration = Field(
         timedelta(milliseconds=800), description="Delivered sooner than this is too fast."
@@ -89,8 +95,12 @@ class Settings(BaseSettings):
 
     connect_timeout: Duration = Field(timedelta(seconds=10), description="For each connection.")
     read_timeout: Duration = Field(timedelta(seconds=60), description="For each wait for bytes.")
-    retries: int = Field(6, ge=0, le=20, description="Further tries on 429, 5xx and lost connections.")
-    retry_longest: Duration = Field(timedelta(seconds=60), description="Longest wait between tries.")
+    retries: int = Field(
+        6, ge=0, le=20, description="Further tries on 429, 5xx and lost connections."
+    )
+    retry_longest: Duration = Field(
+        timedelta(seconds=60), description="Longest wait between tries."
+    )
     poll_first: Duration = Field(timedelta(seconds=2), description="First wait for a report.")
     poll_max: Duration = Field(timedelta(seconds=60), description="Longest wait between polls.")
     report_timeout: Duration = Field(timedelta(hours=6), description="When to give a report up.")
@@ -123,9 +133,11 @@ class Settings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource, **_: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource, dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:  # fmt: skip
         """Flags (given to the constructor), then environment, then the file."""
+        del dotenv_settings, file_secret_settings  # not ours
         from pydantic_settings import TomlConfigSettingsSource
 
         return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))

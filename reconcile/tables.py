@@ -154,7 +154,9 @@ REJECTS = Table(
         _SOURCE,
         _LINE,
         _required("kind", TEXT, "`unreadable`, `not_a_receipt` or `malformed_record`."),
-        _required("reason", TEXT, "What was wrong with it, and how to mend it where that is known."),
+        _required(
+            "reason", TEXT, "What was wrong with it, and how to mend it where that is known."
+        ),
     ),
 )
 
@@ -255,12 +257,16 @@ SUMMARY = Table(
         *_rates("unknown"),
         *_rates("suspect"),
         *(
-            Column(f"latency_p{p}_ms", MS, f"{p} % of the delivered messages took less (interpolated).")
+            Column(
+                f"latency_p{p}_ms", MS, f"{p} % of the delivered messages took less (interpolated)."
+            )
             for p in PERCENTILES
         ),
         _required("spend", MONEY, "What the messages cost, by their records."),
         _required("spend_unconfirmed", MONEY, "Cost of missing, unknown and suspect ones."),
-        Column("network_verdict", TEXT, "What is thought of the network as a whole; null: not yet."),
+        Column(
+            "network_verdict", TEXT, "What is thought of the network as a whole; null: not yet."
+        ),
         _required("is_closed", FLAG, "Whether the day was judged when all of it was mature."),
         _required("as_of", TIME, "The moment up to which receipts and records were known."),
         _required("rules_version", TEXT, "Version of the rules that judged."),

@@ -99,7 +99,7 @@ def home_countries() -> dict[str, str]:
     """
     homes = {code: code for code in countries()}
     for sharing in reversed(mcc_countries().values()):
-        homes |= {code: sharing[0] for code in sharing}
+        homes |= dict.fromkeys(sharing, sharing[0])
     return homes | {own[0]: own[0] for own in mcc_countries().values() if own}
 
 

@@ -6,7 +6,7 @@ import ibis
 from ibis import _
 
 from reconcile import vocabulary as words
-from reconcile.judge.pair import Scope, by_mcc, epoch_ms, receipts_known
+from reconcile.judge.pair import NO, Scope, by_mcc, epoch_ms, receipts_known
 from reconcile.tables import ORPHANS
 
 KINDS = {
@@ -43,7 +43,7 @@ def orphans(
     resembling = bare.semi_join(
         near, [bare.bare == near._bare, bare.recipient == near._recipient, apart.abs() <= NEAR_MS]
     ).select(_source="source", _line="line")
-    foreign = _.account_id.notin(tuple(accounts)) if accounts else ibis.literal(value=False)
+    foreign = _.account_id.notin(tuple(accounts)) if accounts else NO
     placed = (
         unjoined.left_join(resembling.distinct(), [("source", "_source"), ("line", "_line")])
         .mutate(_prefix=_.network_code.left(3))
@@ -52,7 +52,7 @@ def orphans(
     )
     return placed.mutate(
         kind=ibis.cases(
-            (foreign.fill_null(ibis.literal(value=False)), "foreign_account"),
+            (foreign.fill_null(NO), "foreign_account"),
             (_._source.notnull(), "near_match"),
             (_.is_covered, "unknown_message"),
             else_="uncovered",

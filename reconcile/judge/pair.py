@@ -37,6 +37,7 @@ _SHOWN_BY_ANY = ("other_recipient", "other_country", "pushed_early", "bad_signat
 _SHOWN_TOGETHER = ("outcomes_differ", "out_of_order", "ambiguous_account")
 
 INSTANT = dt.Timestamp(timezone="UTC", scale=6)
+NO = ibis.literal(value=False)
 
 
 @ibis.udf.scalar.builtin(signature=((INSTANT,), dt.int64))
@@ -77,9 +78,9 @@ def pair(records: ibis.Table, receipts: ibis.Table, scope: Scope) -> ibis.Table:
         scope: as_of, and whether ids can be shared.
 
     Returns:
-        The columns of `records` and its `home_country`; `receipts` and `duplicates` (0 without any); the
-        deciding receipt's columns as `receipt_*` and its `receipt_class`; and, never null, what the
-        receipts show: `other_recipient`, `other_country`, `pushed_early`, `bad_signature`,
+        The columns of `records` and its `home_country`; `receipts` and `duplicates` (0 without
+        any); the deciding receipt's columns as `receipt_*` and its `receipt_class`; and, never
+        null, what the receipts show: `other_recipient`, `other_country`, `pushed_early`, `bad_signature`,
         `outcomes_differ`, `out_of_order`, `ambiguous_account`.
     """
     known = records_known(records, scope)
@@ -94,15 +95,12 @@ def pair(records: ibis.Table, receipts: ibis.Table, scope: Scope) -> ibis.Table:
         receipts=_.receipts.fill_null(0),
         duplicates=_.duplicates.fill_null(0),
         receipt_class=_.receipt_class.fill_null(0),
-        **{
-            flag: _[flag].fill_null(ibis.literal(value=False))
-            for flag in (*_SHOWN_BY_ANY, *_SHOWN_TOGETHER)
-        },
+        **{flag: _[flag].fill_null(NO) for flag in (*_SHOWN_BY_ANY, *_SHOWN_TOGETHER)},
     )
 
 
 def records_known(records: ibis.Table, scope: Scope) -> ibis.Table:
-    """Records received by as_of, with their home country; an end that came later is not yet known."""
+    """Records received by as_of, with their home country; an end that came later is not known."""
     ended = _.finalized_at.isnull() | (_.finalized_at <= scope.moment)
     return (
         records.filter(_.received_at <= scope.moment)
@@ -120,7 +118,7 @@ def records_known(records: ibis.Table, scope: Scope) -> ibis.Table:
 
 
 def receipts_known(receipts: ibis.Table, scope: Scope) -> ibis.Table:
-    """Receipts captured by as_of (pushed by then where no capture time is known); undated always."""
+    """Receipts captured by as_of (pushed by then, if no capture time is known); undated always."""
     heard_at = ibis.coalesce(_.captured_at, _.pushed_at)
     return receipts.filter(heard_at.isnull() | (heard_at <= scope.moment))
 
@@ -136,10 +134,9 @@ def _attach(known: ibis.Table, heard: ibis.Table, scope: Scope) -> ibis.Table:
         record_received_at="received_at",
     )
     joined = heard.join(owner, [("message_id", "record_message_id")])
-    if scope.several_owners:
-        joined = _owned(joined, owner)
-    else:
-        joined = joined.mutate(ambiguous_account=ibis.literal(value=False))
+    several = scope.several_owners
+    joined = _owned(joined, owner) if several else joined.mutate(ambiguous_account=NO)
+    no_key = () if several else ("record_account_id", "record_product")
     early = epoch_ms(_.pushed_at) < epoch_ms(_.record_received_at) - PUSHED_EARLY_MS
     return (
         joined.mutate(_prefix=_.network_code.left(3))
@@ -150,13 +147,13 @@ def _attach(known: ibis.Table, heard: ibis.Table, scope: Scope) -> ibis.Table:
             ),
             outcome=_outcome(_.status),
             happened_at=ibis.coalesce(_.pushed_at, _.captured_at),
-            other_recipient=(_.recipient != _.record_recipient).fill_null(ibis.literal(value=False)),
-            other_country=(_._mcc_country != _.record_home_country).fill_null(ibis.literal(value=False)),
-            pushed_early=early.fill_null(ibis.literal(value=False)),
+            other_recipient=(_.recipient != _.record_recipient).fill_null(NO),
+            other_country=(_._mcc_country != _.record_home_country).fill_null(NO),
+            pushed_early=early.fill_null(NO),
             bad_signature=_.signature == "invalid",
         )
         .drop("_prefix", "_mcc", "_mcc_country", "record_recipient", "record_home_country",
-              "record_received_at", *(() if scope.several_owners else ("record_account_id", "record_product")))
+              "record_received_at", *no_key)
     )  # fmt: skip
 
 
@@ -170,7 +167,7 @@ def _owned(joined: ibis.Table, owner: ibis.Table) -> ibis.Table:
         .having(_.count() > 1)
         .agg(_owners=_.record_account_id.collect(distinct=True), _least=_.record_account_id.min())
     )
-    named = _._owners.contains(_.account_id).fill_null(ibis.literal(value=False))
+    named = _._owners.contains(_.account_id).fill_null(NO)
     mine = ibis.ifelse(named, _.account_id, _._least)
     placed = (
         joined.left_join(shared, [("record_message_id", "_shared")])
@@ -187,15 +184,14 @@ def _owned(joined: ibis.Table, owner: ibis.Table) -> ibis.Table:
 
 def _single(attached: ibis.Table, ids: list[str]) -> ibis.Table:
     """Messages with one receipt: it decides, and shows whatever is shown."""
-    never = ibis.literal(value=False)
     return attached.select(
         *ids,
         receipts=ibis.literal(1, "int32"),
         duplicates=ibis.literal(0, "int32"),
         **_deciding(),
         **{flag: _[flag] for flag in _SHOWN_BY_ANY},
-        outcomes_differ=never,
-        out_of_order=never,
+        outcomes_differ=NO,
+        out_of_order=NO,
         ambiguous_account=_.ambiguous_account,
     )
 
@@ -228,8 +224,8 @@ def _several(attached: ibis.Table, ids: list[str]) -> ibis.Table:
         rank=ibis.row_number().over(latest_first),
         receipts=_.copies.sum().over(message).cast("int32"),
         duplicates=(_.copies.sum() - _.copies.count()).over(message).cast("int32"),
-        outcomes_differ=differ.fill_null(ibis.literal(value=False)),
-        out_of_order=after.fill_null(ibis.literal(value=False)),
+        outcomes_differ=differ.fill_null(NO),
+        out_of_order=after.fill_null(NO),
         ambiguous_account=_.ambiguous_account.any().over(message),
         **{flag: _[flag].any().over(message) for flag in _SHOWN_BY_ANY},
     )

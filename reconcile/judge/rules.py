@@ -17,11 +17,16 @@ import ibis
 from ibis import _
 
 from reconcile import vocabulary as words
-from reconcile.judge.pair import epoch_ms
+from reconcile.judge.pair import NO, epoch_ms
 
 Holds = Callable[[Any, "Limits"], ibis.Value]
 
 VERDICTS = ("confirmed", "pending", "missing", "unknown", "suspect", "not_expected")
+
+CENT = ibis.literal("0.01").cast("decimal(18, 8)")
+LEAST = ibis.literal("0.0001").cast("decimal(18, 8)")
+HOUR_MS = 3_600_000
+DEADLINE_MS = 15 * 60_000
 
 
 @dataclass(frozen=True)
@@ -132,11 +137,6 @@ CONTEXT = (
 RULES = (*CONTRADICTIONS, *REFINEMENTS, *CONTEXT)
 _BIT = {rule.name: 1 << n for n, rule in enumerate(RULES)}
 
-NO = ibis.literal(value=False)
-CENT = ibis.literal("0.01").cast("decimal(18, 8)")
-LEAST = ibis.literal("0.0001").cast("decimal(18, 8)")
-HOUR_MS = 3_600_000
-DEADLINE_MS = 15 * 60_000
 CONTEXT_NAMES = tuple(rule.name for rule in CONTEXT)
 
 

@@ -58,7 +58,5 @@ def _heading(table: Table, form: str) -> str:
 def _frame(table: Table) -> Any:
     import pandas as pd
 
-    rows = [
-        (c.name, str(c.type), "yes" if c.nullable else "no", c.sentence) for c in table.columns
-    ]
+    rows = [(c.name, str(c.type), "yes" if c.nullable else "no", c.sentence) for c in table.columns]
     return pd.DataFrame(rows, columns=["column", "type", "null", "says"])

@@ -26,7 +26,9 @@ def show(settings: Settings, asked: Any, by: str, worst: int | None, form: str) 
     con = engine.connect(memory, settings.threads, store.work / "spill")
     frame = views.view(store, con, by, days, worst)
     if frame is None:
-        raise UsageError(f"nothing is published for these days in {store.root}: see `reconcile status`")
+        raise UsageError(
+            f"nothing is published for these days in {store.root}: see `reconcile status`"
+        )
     if form == "table" and by == "network":
         return render(compact(frame), form)
     return render(frame, form)
@@ -37,4 +39,6 @@ def after_run(ended: Any) -> str:
     days = [date.fromisoformat(entry["day"]) for entry in ended.manifest["judged"]]
     store, settings = ended.store, ended.settings
     memory = settings.memory_limit or engine.half_of_memory()
-    return worst_networks(store, engine.connect(memory, settings.threads, store.work / "spill"), days)
+    return worst_networks(
+        store, engine.connect(memory, settings.threads, store.work / "spill"), days
+    )

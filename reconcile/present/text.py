@@ -17,11 +17,16 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "json", "csv", "markdown")
 NOTHING = "–"
+RIGHT = ("missing rate", "unconfirmed spend")
+GIVE_WAY = ("missing rate", "pending", "unconfirmed spend", "currency")
+TEXT_WIDTH = 8
 
 
 def render(frame: pd.DataFrame, form: str, title: str = "", note: str = "") -> str:
     """The frame as text that ends with a newline."""
-    rows = frame.to_dict("records")
+    rows: list[dict[str, Any]] = [
+        {str(name): value for name, value in row.items()} for row in frame.to_dict("records")
+    ]
     names = [str(name) for name in frame.columns]
     if form == "json":
         plain = [{k: _plain(v) for k, v in row.items()} for row in rows]
@@ -54,16 +59,41 @@ def _terminal(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, caption=note or None, box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in names:
-        numeric = any(isinstance(row[name], int | float | Decimal) for row in rows)
-        table.add_column(name.replace("_", " "), justify="right" if numeric else "left")
+    width = max(shutil.get_terminal_size((120, 24)).columns, 40)
+    table = Table(
+        title=title or None, caption=note or None, box=box.SIMPLE_HEAD, pad_edge=False,
+        title_justify="left", caption_justify="left",
+    )  # fmt: skip
+    numeric = {n for n in names if n in RIGHT or any(_is_number(row[n]) for row in rows)}
+    shown = _fitting(names, words, numeric, width)
+    for at in shown:
+        name = names[at]
+        if name in numeric:
+            table.add_column(name.replace("_", " "), justify="right", no_wrap=True)
+        else:
+            table.add_column(name.replace("_", " "), overflow="fold")
     for row in words:
-        table.add_row(*(Text(cell) for cell in row))
-    width = max(shutil.get_terminal_size((120, 24)).columns, 60)
+        table.add_row(*(Text(row[at]) for at in shown))
     out = io.StringIO()
     Console(file=out, width=width, force_terminal=False).print(table)
-    return out.getvalue()
+    return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
+
+
+def _fitting(names: list[str], words: list[list[str]], numeric: set[str], width: int) -> list[int]:
+    """The columns that a terminal has room for: the least important ones give way."""
+    needs = {
+        n: max(len(n), *(len(row[at]) for row in words)) if n in numeric else TEXT_WIDTH
+        for at, n in enumerate(names)
+    }
+    shown = list(names)
+    for name in GIVE_WAY:
+        if name in shown and sum(needs[n] + 3 for n in shown) > width:
+            shown.remove(name)
+    return [at for at, name in enumerate(names) if name in shown]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | Decimal)
 
 
 def _plain(value: Any) -> Any:

@@ -71,4 +71,5 @@ def _counts(con: Backend, rows: Any, keys: tuple[str, ...]) -> pd.DataFrame:
 
 
 def _frame(con: Backend, rows: Any) -> pd.DataFrame:
-    return con.to_pyarrow(rows).to_pandas(date_as_object=True)
+    frame: pd.DataFrame = con.to_pyarrow(rows).to_pandas(date_as_object=True)
+    return frame

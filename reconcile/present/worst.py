@@ -7,8 +7,9 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from reconcile.present import views
-from reconcile.present.text import render
+from reconcile.present.text import NOTHING, render
 from reconcile.store import Store
+from reconcile.vocabulary import UNKNOWN
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -16,34 +17,44 @@ if TYPE_CHECKING:
 SHOWN = 10
 
 
-def worst_networks(store: Store, con: Backend, days: Iterable[date | str], form: str = "table") -> str:
-    """The networks with most messages missing, unknown or suspect; "" where nothing is published."""
+def worst_networks(
+    store: Store, con: Backend, days: Iterable[date | str], form: str = "table"
+) -> str:
+    """The networks with most messages missing, unknown or suspect; "" if nothing is published."""
     days = list(days)
     frame = views.view(store, con, "network", days, None)
     if frame is None or frame.empty:
         return ""
     total = {name: int(frame[name].sum()) for name in views.COUNTS}
-    found = f"{total['messages']:,} messages on {len(days)} day{'s' if len(days) != 1 else ''}: " + (
-        ", ".join(f"{total[n]:,} {n.replace('_', ' ')}" for n in views.COUNTS[1:] if total[n])
-    )
-    return render(compact(frame.head(SHOWN)), form, "Networks with most unconfirmed messages", found)
+    parts = [f"{total[n]:,} {n.replace('_', ' ')}" for n in views.COUNTS[1:] if total[n]]
+    span = f"{len(days)} day{'s' if len(days) != 1 else ''}"
+    note = f"{total['messages']:,} messages on {span}: {', '.join(parts)}"
+    return render(compact(frame.head(SHOWN)), form, "Networks with most unconfirmed messages", note)
 
 
 def compact(frame: Any) -> Any:
-    """The summary's frame with each rate and its interval as one column, for people."""
-    shown = frame[["country", "network_code", "network_name", *views.COUNTS[:6]]].copy()
-    for name in ("missing", "suspect"):
-        shown[f"{name} rate (95 %)"] = [
-            interval(row[f"{name}_rate"], row[f"{name}_rate_low"], row[f"{name}_rate_high"])
-            for row in frame.to_dict("records")
-        ]
-    shown["spend_unconfirmed"] = frame["spend_unconfirmed"]
-    shown["currency"] = frame["currency"]
+    """The summary's frame as people read it: a network in one column, a rate with its interval."""
+    rows = frame.to_dict("records")
+    shown = frame[["country"]].copy()
+    names = [(r["network_code"], r["network_name"]) for r in rows]
+    shown["network"] = [" ".join(filter(None, name)) for name in names]
+    for name in views.COUNTS[:6]:
+        if name != "pending" or frame["pending"].any():
+            shown[name] = frame[name]
+    shown["missing rate"] = [
+        interval(r["missing_rate"], r["missing_rate_low"], r["missing_rate_high"]) for r in rows
+    ]
+    shown["unconfirmed spend"] = [money(r["spend_unconfirmed"], r["currency"]) for r in rows]
     return shown
 
 
-def interval(rate: float, low: float, high: float) -> str:
+def money(amount: Any, currency: str) -> str:
+    """An amount with its currency, where that is known."""
+    return f"{amount:,.2f}" + (f" {currency}" if currency != UNKNOWN else "")
+
+
+def interval(rate: float | None, low: float, high: float) -> str:
     """A rate with its interval, as `4.0 % (2.1–7.5)`."""
     if rate is None or rate != rate:
-        return "–"
+        return NOTHING
     return f"{rate * 100:.1f} % ({low * 100:.1f}–{high * 100:.1f})"
