@@ -453,6 +453,8 @@ def main() -> None:
         click.echo(f"reconcile: {' '.join(str(error).split())}", err=True)
         code = error.exit_code
     except click.ClickException as error:
+        if "--dlr" in sys.argv and "extra argument" in error.format_message():
+            error = click.UsageError("the shell expanded the glob: quote it, as --dlr 'dlr/*'")
         error.show()
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):

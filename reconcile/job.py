@@ -22,7 +22,15 @@ from reconcile.days import (
     start_of,
 )  # fmt: skip
 from reconcile.engine import quote
-from reconcile.errors import DONE, INCOMPLETE, AuthError, BudgetError, UsageError, VonageError
+from reconcile.errors import (
+    DONE,
+    INCOMPLETE,
+    AuthError,
+    BudgetError,
+    ReconcileError,
+    UsageError,
+    VonageError,
+)
 from reconcile.settings import Account, Settings
 from reconcile.store import UNDATED, Ledger, Store
 from reconcile.tables import RECEIPTS, RECORDS
@@ -121,6 +129,9 @@ def opened(
         try:
             border.set_key(con, settings)
             yield Run(settings, store, con, store.ledger(), as_of, progress)
+        except ReconcileError:
+            store.forget()  # an orderly end: only a run that was stopped hands down its days
+            raise
         finally:
             con.disconnect()
 

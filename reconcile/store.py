@@ -217,13 +217,17 @@ class Store:
         """Notes what this run sets out to do, until `finish`."""
         write_json(self.work / "unfinished.json", intent)
 
+    def forget(self) -> None:
+        """Drops the note of `begin` and what is staged: this run is over."""
+        (self.work / "unfinished.json").unlink(missing_ok=True)
+        shutil.rmtree(self.staging, ignore_errors=True)
+
     def finish(self, manifest: dict[str, Any]) -> Path:
         """Writes the manifest, the last act of a run."""
         moment = manifest["as_of"].replace(":", "").replace("-", "")
         path = self.root / "runs" / f"{moment}-{manifest['run_id']}.json"
         write_json(path, manifest)
-        (self.work / "unfinished.json").unlink(missing_ok=True)
-        shutil.rmtree(self.staging, ignore_errors=True)
+        self.forget()
         return path
 
     def last_manifest(self) -> dict[str, Any] | None:
@@ -286,7 +290,7 @@ def write_parquet(con: Backend, view: str, table: Table, path: Path, as_of: date
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
         con.con.execute(
-            f"COPY (SELECT {columns} FROM {view}) TO {quote(str(path))} (FORMAT parquet, "
+            f"COPY (SELECT {columns} FROM {view}) TO {quote(str(path))} (FORMAT parquet, "  # noqa: S608 - our own names
             f"COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS}, KV_METADATA {{{metadata}}})"
         )
     except duckdb.IOException as error:

@@ -98,9 +98,10 @@ def home_countries() -> dict[str, str]:
     A number of Guernsey is on 234 as all of Britain is: the two are not foreign to each other.
     """
     homes = {code: code for code in countries()}
-    for sharing in reversed(mcc_countries().values()):
+    used = [sharing for sharing in mcc_countries().values() if sharing]
+    for sharing in reversed(used):
         homes |= dict.fromkeys(sharing, sharing[0])
-    return homes | {own[0]: own[0] for own in mcc_countries().values() if own}
+    return homes | {own[0]: own[0] for own in used}
 
 
 def mcc_table() -> list[tuple[str, str]]:

@@ -80,8 +80,8 @@ def pair(records: ibis.Table, receipts: ibis.Table, scope: Scope) -> ibis.Table:
     Returns:
         The columns of `records` and its `home_country`; `receipts` and `duplicates` (0 without
         any); the deciding receipt's columns as `receipt_*` and its `receipt_class`; and, never
-        null, what the receipts show: `other_recipient`, `other_country`, `pushed_early`, `bad_signature`,
-        `outcomes_differ`, `out_of_order`, `ambiguous_account`.
+        null, what the receipts show: `other_recipient`, `other_country`, `pushed_early`,
+        `bad_signature`, `outcomes_differ`, `out_of_order`, `ambiguous_account`.
     """
     known = records_known(records, scope)
     attached = _attach(known, receipts_known(receipts, scope), scope)
