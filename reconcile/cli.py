@@ -282,8 +282,9 @@ def show(
 
 
 @cli.command()
+@settings_flags("pii")
 @format_flag
-def rules(form: str) -> None:
+def rules(settings: Settings, form: str) -> None:
     """Lists the rules: each reason, the verdict it makes, and when it holds.
 
     \b
@@ -293,6 +294,8 @@ def rules(form: str) -> None:
     from reconcile.present.catalogue import rules_text
 
     click.echo(rules_text(form), nl=False)
+    if settings.pii == "drop":
+        click.echo("recipient_mismatch and near_match are off: pii is drop", err=True)
 
 
 @cli.command()

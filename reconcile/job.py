@@ -291,15 +291,17 @@ def judge(this: Run, days: list[date]) -> None:
                 _judge_day(this, bench, day)
             elif str(day) not in named:
                 this.hole(day, "not downloaded")
-        for lone in _days_of_receipts_alone(this):
+        alone = _days_of_receipts_alone(this)
+        for lone in alone:
             this.store.publish([judging.judge_orphans(bench, lone, covered=False)])
+    looked_at = {*map(str, days), *(str(lone or UNDATED) for lone in alone)}
+    this.ledger.changed = [day for day in this.ledger.changed if day not in looked_at]
+    this.store.save(this.ledger)
 
 
 def _days_of_receipts_alone(this: Run) -> list[date | None]:
-    """Past days without records whose receipts this run has read; None: the undated ones."""
-    read = {c["source"] for c in this.manifest.get("captures", [])}
-    parts = {day for source in read for day in this.ledger.captures[source]["days"]}
-    past = sorted(d for d in parts - {UNDATED} if d < str(day_of(this.as_of)))
+    """Past days without records, but with receipts that no run has judged; None: the undated."""
+    past = [d for d in this.ledger.changed if d != UNDATED and d < str(day_of(this.as_of))]
     days = [day for day in map(date.fromisoformat, past) if not day_is_here(this, day)]
     return [*days, *([None] if UNDATED in this.store.days(RECEIPTS) else [])]
 

@@ -72,13 +72,15 @@ class Ledger:
         refreshes: one entry a refresh by id: account_id, asked, billed, as_of.
         captures: source → digest, bytes, lines, receipts, rejects, blank, days, whole.
         receipt_days: partition of `receipts` → first and last day of its capture times.
-        judged: day → as_of, closed, and the digest of what it was judged from.
+        changed: partitions of `receipts` that no run has judged since they changed.
+        judged: day → as_of, closed.
     """
 
     downloads: list[dict[str, Any]] = field(default_factory=list)
     refreshes: list[dict[str, Any]] = field(default_factory=list)
     captures: dict[str, dict[str, Any]] = field(default_factory=dict)
     receipt_days: dict[str, list[str]] = field(default_factory=dict)
+    changed: list[str] = field(default_factory=list)
     judged: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property

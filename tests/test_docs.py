@@ -1,0 +1,58 @@
+"""What is written down is true: generated parts are fresh, commands exist, cron.example runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from reconcile import cli
+from reconcile.present.readme import renewed
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def test_generated_parts_are_fresh() -> None:
+    """The README's tables say what the code says; `python -m reconcile.present.readme` renews."""
+    assert renewed(README) == README
+
+
+def test_commands_named_exist() -> None:
+    """Every `reconcile WORD` in README and cron.example is a command."""
+    texts = README + (ROOT / "cron.example").read_text("utf-8")
+    named = set(re.findall(r"(?:`|bin/)reconcile ([a-z]+)", texts))
+    assert named
+    assert named <= set(cli.cli.commands)
+
+
+def test_links_lead_somewhere() -> None:
+    """Every relative link of the README is a file or folder of the checkout."""
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_every_setting_is_in_the_template() -> None:
+    """`init` shows every setting, each with a sentence."""
+    from reconcile.present.template import settings_file
+    from reconcile.settings import Settings
+
+    text = settings_file("store", [])
+    for name, field in Settings.model_fields.items():
+        assert name in text
+        assert field.description
+        assert str(field.description) in text or name == "accounts"
+
+
+def test_crontab_lines_are_whole() -> None:
+    """Each job of cron.example has five fields, a user, and an absolute command."""
+    jobs = [
+        line for line in (ROOT / "cron.example").read_text("utf-8").splitlines()
+        if line.strip() and not line.startswith("#") and "=" not in line.split()[0]
+    ]  # fmt: skip
+    assert len(jobs) == 2
+    for job in jobs:
+        minute, hour, *_, user = job.split()[:6]
+        assert 0 <= int(minute) < 60
+        assert int(hour) >= 2
+        assert user == "reconcile"
+        assert "/bin/reconcile run --config /" in job
