@@ -27,7 +27,7 @@ UUID = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{
 
 def text(raw: str) -> str:
     """Stripped; blank and redacted are null."""
-    return f"nullif(nullif(trim({raw}), ''), '{REDACTED}')"
+    return f"nullif(nullif(trim({raw}, E' \\t\\r\\n'), ''), '{REDACTED}')"
 
 
 def lower(raw: str) -> str:
@@ -39,37 +39,50 @@ def message_id(raw: str) -> str:
     """Hexadecimal ids in upper case, UUIDs in lower case, others as they are. Never a number."""
     clean = text(raw)
     return (
-        f"CASE WHEN regexp_full_match({clean}, '{UUID}') THEN lower({clean}) "
-        f"WHEN regexp_full_match({clean}, '[0-9A-Fa-f]+') THEN upper({clean}) ELSE {clean} END"
+        f"CASE WHEN regexp_full_match({clean}, '[0-9A-Fa-f]+') THEN upper({clean}) "
+        f"WHEN regexp_full_match({clean}, '{UUID}') THEN lower({clean}) ELSE {clean} END"
     )
 
 
 def instant(raw: str) -> str:
     """A UTC instant in whole milliseconds; without an offset the text means UTC. Null if no time.
 
-    Reads `Y-m-d H:M:S`, the same with ` +0000`, and ISO 8601 with `Z`, `+00:00` or `+0000`.
+    Reads `Y-m-d H:M:S`, the same with ` +0000`, and ISO 8601 with `Z`, `+00:00` or `+0000`, of the
+    years 1900 to 2999: a partition is named after it.
     """
-    joined = f"regexp_replace({text(raw)}, ' (UTC|[+-]\\d\\d:?\\d\\d)$', '\\1')"
-    dated = f"regexp_matches({text(raw)}, '^\\d\\d\\d\\d-\\d\\d-\\d\\d[T ]\\d\\d:\\d\\d')"
-    return _whole_ms(f"CASE WHEN {dated} THEN try_cast({joined} AS TIMESTAMPTZ) END")
+    clean = text(raw)
+    dated = f"regexp_matches({clean}, '^(19|2\\d)\\d\\d-\\d\\d-\\d\\d[T ]\\d\\d:\\d\\d')"
+    joined = f"replace(replace({clean}, ' +', '+'), ' -', '-')"
+    return _whole_ms(f"CASE WHEN {dated} THEN epoch_ms(try_cast({joined} AS TIMESTAMPTZ)) END")
 
 
 def instant_or_epoch(raw: str) -> str:
     """As `instant`; digits alone are seconds, milliseconds or microseconds since 1970."""
-    number = f"try_cast({text(raw)} AS DOUBLE)"
-    seconds = (
-        f"CASE WHEN {number} < 1e11 THEN {number} WHEN {number} < 1e14 THEN {number} / 1e3 "
-        f"WHEN {number} < 1e17 THEN {number} / 1e6 END"
-    )
-    since = _whole_ms(f"CASE WHEN {number} >= 1e8 THEN to_timestamp({seconds}) END")
+    clean = text(raw)
+    # Casts that fail are slow: only what looks like such a number is tried.
+    digits = f"regexp_full_match({clean}, '\\d{{9,16}}(\\.\\d*)?')"
+    number = f"CASE WHEN {digits} THEN try_cast({clean} AS DECIMAL(38, 6)) END"
+    scale = f"CASE WHEN {number} < 1e11 THEN 1000000 WHEN {number} < 1e14 THEN 1000 ELSE 1 END"
+    since = _whole_ms(f"(({number} * {scale})::BIGINT // 1000)")
     return f"coalesce({instant(raw)}, {since})"
 
 
 def money(raw: str) -> str:
-    """decimal(18,8), rounded half to even where the text is finer."""
-    plain = f"regexp_full_match({text(raw)}, '[+-]?\\d+(\\.\\d*)?([eE][+-]?\\d+)?')"
-    fine = f"try_cast({text(raw)} AS DECIMAL(38, 18))"
-    return f"CASE WHEN {plain} THEN try_cast(round_even({fine}, 8) AS DECIMAL(18, 8)) END"
+    """decimal(18,8), rounded half to even where the text is finer. Null if it is none or too large.
+
+    DuckDB's own round_even goes through floating point, which is no place for money.
+    """
+    clean = text(raw)
+    fine = f"try_cast({clean} AS DECIMAL(38, 28))"
+    near = f"try_cast({fine} AS DECIMAL(28, 8))"  # half away from zero
+    tie = f"abs({fine} - {near}) = 0.000000005 AND ({near} * 100000000) % 2 <> 0"
+    even = f"CASE WHEN {tie} THEN {near} - sign({fine}) * 0.00000001 ELSE {near} END"
+    return (
+        f"CASE WHEN regexp_full_match({clean}, '[+-]?\\d+(\\.\\d{{0,8}})?') "
+        f"THEN try_cast({clean} AS DECIMAL(18, 8)) "
+        f"WHEN regexp_full_match({clean}, '[+-]?\\d+(\\.\\d*)?([eE][+-]?\\d+)?') "
+        f"THEN try_cast({even} AS DECIMAL(18, 8)) END"
+    )
 
 
 def whole(raw: str) -> str:
@@ -84,8 +97,12 @@ def flag(raw: str) -> str:
 
 def recipient(raw: str, pii: str) -> str:
     """A handset's number: digits only, then hidden as `pii` says (hash, keep or drop)."""
-    digits = f"nullif(regexp_replace({text(raw)}, '[^0-9]', '', 'g'), '')"
-    hidden = f"left(sha256(getvariable('{PII_KEY}') || {digits}), {HASH_DIGITS})"
+    clean = text(raw)
+    digits = (
+        f"CASE WHEN regexp_full_match({clean}, '[0-9]+') THEN {clean} "
+        f"ELSE nullif(regexp_replace({clean}, '[^0-9]', '', 'g'), '') END"
+    )
+    hidden = f"left(sha256(getvariable('{PII_KEY}') || ({digits})), {HASH_DIGITS})"
     return {"hash": hidden, "keep": digits, "drop": "NULL::VARCHAR"}[pii]
 
 
@@ -108,7 +125,9 @@ def _key(file: Path | None) -> str:
     try:
         key = file.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"the key in {file} cannot be read ({error}): see pii_key_file") from None
+        raise SettingsError(
+            f"the key in {file} cannot be read ({error}): see pii_key_file"
+        ) from None
     if len(key) < HASH_DIGITS:
         raise SettingsError(f"the key in {file} is shorter than 16 characters: put a longer one")
     return key
@@ -128,5 +147,5 @@ def _make_key(file: Path) -> None:
         out.write(secrets.token_hex(32) + "\n")
 
 
-def _whole_ms(moment: str) -> str:
-    return f"make_timestamptz(epoch_ms({moment}) * 1000)"
+def _whole_ms(milliseconds: str) -> str:
+    return f"make_timestamptz({milliseconds} * 1000)"

@@ -10,7 +10,7 @@ import ibis.expr.datatypes as dt
 from ibis import _
 
 from reconcile import vocabulary as words
-from reconcile.tables import ERROR_CODES, GROUP, PERCENTILES, REASONS, SUMMARY
+from reconcile.tables import ERROR_CODES, GROUP, PERCENTILES, REASONS, SUMMARY, small_table
 from reconcile.vocabulary import RULES_VERSION
 
 # The quantile of the normal distribution that leaves 2.5 % on either side.
@@ -85,9 +85,8 @@ def reasons(verdicts: ibis.Table, day: ibis.Table, context: tuple[str, ...]) -> 
 def error_codes(verdicts: ibis.Table, day: ibis.Table) -> ibis.Table:
     """One row a status and err-code of the deciding receipts; messages without one are left out."""
     keys = [name for name in GROUP if name != "date"]
-    meanings = ibis.memtable(
-        [(e.code, e.meaning) for e in words.ERROR_CODES.values()], columns=("_code", "meaning")
-    )
+    told = {code: fact.meaning for code, fact in words.ERROR_CODES.items()}
+    meanings = small_table(told, "_code", "meaning")
     return (
         verdicts.filter(_.receipt_status.notnull())
         .mutate(receipt_error_code=_.receipt_error_code.fill_null(words.UNKNOWN))

@@ -8,6 +8,7 @@ does not keep it. Times are UTC instants (`timestamp[us, UTC]`, whole millisecon
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -389,3 +390,10 @@ def file_metadata(table: Table, as_of: datetime) -> dict[str, str]:
         "columns": {c.name: c.sentence for c in table.columns},
     }
     return {METADATA_KEY: json.dumps(about, ensure_ascii=False)}
+
+
+def small_table(mapping: Mapping[str, str], key: str, value: str) -> ibis.Table:
+    """A mapping of facts as a table of two columns, to join with."""
+    import ibis
+
+    return ibis.memtable(pa.table({key: list(mapping), value: list(mapping.values())}))

@@ -15,7 +15,7 @@ import ibis.expr.datatypes as dt
 from ibis import _
 
 from reconcile import vocabulary as words
-from reconcile.tables import RECEIPTS
+from reconcile.tables import RECEIPTS, small_table
 
 # A receipt may seem this much older than its message: clocks differ.
 PUSHED_EARLY_MS = 60_000
@@ -249,8 +249,8 @@ def _outcome(status: ibis.Deferred) -> ibis.Value:
 
 def by_mcc() -> ibis.Table:
     """Mobile country code (`_mcc`) → country (`_mcc_country`)."""
-    return ibis.memtable(words.mcc_table(), columns=("_mcc", "_mcc_country"))
+    return small_table(dict(words.mcc_table()), "_mcc", "_mcc_country")
 
 
 def _homes() -> ibis.Table:
-    return ibis.memtable(list(words.home_countries().items()), columns=("_code", "_home"))
+    return small_table(words.home_countries(), "_code", "_home")

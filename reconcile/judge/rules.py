@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import ibis
+import pyarrow as pa
 from ibis import _
 
 from reconcile import vocabulary as words
@@ -235,8 +236,10 @@ def _states(pairs: ibis.Table, limits: Limits) -> ibis.Table:
 
 def _grid() -> ibis.Table:
     cells = [(*cell.split(), None)[:2] for row in GRID for cell in row[1:]]
-    schema = {"grid_cell": "int8", "cell_verdict": "string", "cell_reason": "string"}
-    return ibis.memtable([(n, *cell) for n, cell in enumerate(cells)], schema=schema)
+    numbers = pa.array(range(len(cells)), pa.int8())
+    verdicts, reasons = (pa.array([cell[n] for cell in cells], pa.string()) for n in (0, 1))
+    columns = {"grid_cell": numbers, "cell_verdict": verdicts, "cell_reason": reasons}
+    return ibis.memtable(pa.table(columns))
 
 
 def _same_outcome() -> ibis.Value:

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.compute as pc
 
 from reconcile.days import iso
 from reconcile.engine import quote
@@ -24,7 +27,6 @@ from reconcile.store import Ledger, Staged, Store
 from reconcile.tables import RECEIPTS, REJECTS, Table
 
 if TYPE_CHECKING:
-    import ibis
     from ibis.backends.duckdb import Backend
 
 Progress = Callable[[str, int], None]
@@ -71,18 +73,40 @@ def ingest(
         InputError: a file cannot be read at all, or a CSV lacks a column it needs.
         ContractError: lines are unaccounted for.
     """
-    digests = {path: _digest(path) for path in files}
-    known = {c["digest"] for c in ledger.captures.values() if c.get("whole")}
-    fresh = [path for path in files if digests[path] not in known]
+    fresh = _fresh(files, ledger)
     folder = store.staging / "captures"
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)  # of an ingest before this one
+    folder.mkdir(parents=True)
     read = [
-        _read(con, path, digests[path], folder / f"{n:06d}", pii, progress)
-        for n, path in enumerate(fresh)
+        _read(con, path, digest, folder / f"{n:06d}", pii, progress)
+        for n, (path, digest) in enumerate(fresh.items())
     ]
     if read:
-        _publish(store, con, ledger, read, folder, as_of)
+        parts = _count(con, {c.source: c for c in read}, sorted(folder.glob("*.parquet")))
+        _publish(store, con, ledger, read, parts, as_of)
+    shutil.rmtree(folder)
     return read
+
+
+def _fresh(files: list[Path], ledger: Ledger) -> dict[Path, str]:
+    """Files whose content the store does not hold, with its digest; of copies only the first.
+
+    What the store holds of a file that has changed does not count: it is about to be replaced. So
+    a log that was rotated is read under its new name when the old name gets new content.
+    """
+    digests = {path: _digest(path) for path in files}
+    now = {str(path): digest for path, digest in digests.items()}
+    held = {
+        entry["digest"]
+        for source, entry in ledger.captures.items()
+        if entry.get("whole") and now.get(source, entry["digest"]) == entry["digest"]
+    }
+    fresh: dict[Path, str] = {}
+    for path, digest in digests.items():
+        if digest not in held:
+            held.add(digest)
+            fresh[path] = digest
+    return fresh
 
 
 def _digest(path: Path) -> str:
@@ -96,107 +120,129 @@ def _digest(path: Path) -> str:
 def _read(
     con: Backend, path: Path, digest: str, prefix: Path, pii: str, progress: Progress
 ) -> Capture:
-    """Reads one capture into raw parquet files beside `prefix`, block by block."""
+    """Reads one capture into parquet files that begin with `prefix`, block by block."""
     source = str(path)
     capture = Capture(source, digest, bytes=path.stat().st_size)
     capture.format, blocks = read_fields(con, path)
     for n, fields in enumerate(blocks):
         con.con.register("fields", fields)
-        for kind, query in (
-            ("receipts", normalise.receipts("fields", source, pii)),
-            ("rejects", normalise.rejects("fields", source)),
-        ):
-            target = quote(f"{prefix}-{kind}-{n:06d}.parquet")
-            con.con.execute(f"COPY ({query}) TO {target} (FORMAT parquet)")
-        counts = con.con.execute("SELECT count(*), count(*) FILTER (blank) FROM fields").fetchone()
-        con.con.unregister("fields")
-        lines, blank = counts or (0, 0)
-        capture.lines += lines
-        capture.blank += blank
-        progress(path.name, lines)
-    for kind in ("receipts", "rejects"):
-        files = sorted(prefix.parent.glob(f"{prefix.name}-{kind}-*.parquet"))
-        if files:
-            rows = con.con.execute(f"SELECT count(*) FROM {_scan(files)}").fetchone()  # noqa: S608 - paths are ours
-            setattr(capture, kind, rows[0] if rows else 0)
-    if capture.lines != capture.receipts + capture.rejects + capture.blank:
-        raise ContractError(
-            f"{source}: {capture.lines} lines, but {capture.receipts} receipts, "
-            f"{capture.rejects} rejects and {capture.blank} blank"
+        target = quote(f"{prefix}-{n:06d}.parquet")
+        con.con.execute(
+            f"COPY ({normalise.lines('fields', source, pii)}) TO {target} (FORMAT parquet)"
         )
+        con.con.unregister("fields")
+        capture.lines += fields.num_rows
+        capture.blank += pc.sum(fields["blank"]).as_py()
+        progress(path.name, fields.num_rows)
     return capture
 
 
+def _count(con: Backend, read: dict[str, Capture], files: list[Path]) -> dict[str, list[str]]:
+    """Enters in each capture what became of its lines.
+
+    Returns:
+        Of each day, and of "" for the rejects, the files that hold a part of it.
+
+    Raises:
+        ContractError: a line is neither receipt nor reject nor blank.
+    """
+    parts: dict[str, list[str]] = {}
+    found = con.con.execute(
+        f"SELECT filename, source, coalesce(day, ''), count(*) FROM {_scan(files)} GROUP BY ALL "  # noqa: S608 - paths are ours
+        "ORDER BY ALL"
+    ).fetchall() if files else []  # fmt: skip
+    for name, source, day, rows in found:
+        parts.setdefault(day, []).append(name)
+        if day:
+            read[source].receipts += rows
+            read[source].days.add(day)
+        else:
+            read[source].rejects += rows
+    for capture in read.values():
+        if capture.lines != capture.receipts + capture.rejects + capture.blank:
+            raise ContractError(
+                f"{capture.source}: {capture.lines} lines, but {capture.receipts} receipts, "
+                f"{capture.rejects} rejects and {capture.blank} blank"
+            )
+    return parts
+
+
 def _publish(
-    store: Store, con: Backend, ledger: Ledger, read: list[Capture], folder: Path, as_of: datetime
-) -> None:
+    store: Store, con: Backend, ledger: Ledger, read: list[Capture], parts: dict[str, list[str]],
+    as_of: datetime,
+) -> None:  # fmt: skip
     """Replaces what these captures gave before, day by day."""
-    files = sorted(folder.glob("*-receipts-*.parquet"))
-    incoming = con.sql(f"SELECT * FROM {_scan(files)}")  # noqa: S608 - paths are ours
-    for source, day in con.con.execute(
-        f"SELECT DISTINCT source, day FROM {_scan(files)}"  # noqa: S608 - paths are ours
-    ).fetchall():
-        next(c for c in read if c.source == source).days.add(day)
-    bad_files = sorted(folder.glob("*-rejects-*.parquet"))
-    bad = con.sql(f"SELECT * FROM {_scan(bad_files)}")  # noqa: S608 - paths are ours
-    before: dict[str, set[str]] = {"days": set(), "reject_days": set()}
+    reject_day = str(as_of.date())
+    days = set().union(*(c.days for c in read))
+    reject_days = {reject_day} if "" in parts else set()
     for capture in read:
         old = ledger.captures.get(capture.source, {})
-        before["days"] |= set(old.get("days", []))
-        before["reject_days"] |= set(old.get("reject_days", []))
+        days |= set(old.get("days", []))
+        reject_days |= set(old.get("reject_days", []))
         ledger.captures[capture.source] = _entry(capture, as_of, old)
     store.save(ledger)  # the intent: whatever happens now, the next run knows what to replace
 
     sources = [capture.source for capture in read]
-    reject_day = str(as_of.date())
-    staged = []
-    for day in sorted(before["days"].union(*(c.days for c in read))):
-        new = incoming.filter(incoming.day == day).drop("day")
-        staged.append(_replace(store, con, RECEIPTS, day, sources, new, as_of))
-    for day in sorted(before["reject_days"] | {reject_day}):
-        new = bad if day == reject_day else bad.limit(0)
-        staged.append(_replace(store, con, REJECTS, day, sources, new, as_of))
+    staged = [
+        _replace(store, con, RECEIPTS, day, sources, f"day = '{day}'", parts.get(day, []), as_of)
+        for day in sorted(days)
+    ]
+    for day in sorted(reject_days):
+        own = parts.get("", []) if day == reject_day else []
+        staged.append(_replace(store, con, REJECTS, day, sources, "kind IS NOT NULL", own, as_of))
     store.publish(staged)
     for part in staged:
         if part.table == RECEIPTS.name:
             ledger.receipt_days[part.day] = _captured_span(store, con, part.day)
     for capture in read:
         entry = ledger.captures[capture.source]
-        entry |= {"days": sorted(capture.days), "reject_days": [reject_day], "whole": True}
+        bad = [reject_day] if capture.rejects else []
+        entry |= {"days": sorted(capture.days), "reject_days": bad, "whole": True}
     store.save(ledger)
 
 
-def _entry(capture: Capture, as_of: datetime, old: dict[str, object]) -> dict[str, object]:
-    def joined(key: str, new: set[str]) -> list[str]:
-        known = old.get(key, [])
-        return sorted(new.union(known if isinstance(known, list) else []))
-
+def _entry(capture: Capture, as_of: datetime, old: dict[str, Any]) -> dict[str, Any]:
+    """A capture's entry while it is being published: where its rows may be, before or after."""
+    reject_days = {str(as_of.date())} if capture.rejects else set()
     return {
         "digest": capture.digest, "format": capture.format, "bytes": capture.bytes,
         "lines": capture.lines, "receipts": capture.receipts, "rejects": capture.rejects,
-        "blank": capture.blank, "as_of": iso(as_of), "days": joined("days", capture.days),
-        "reject_days": joined("reject_days", {str(as_of.date())}), "whole": False,
+        "blank": capture.blank, "as_of": iso(as_of), "whole": False,
+        "days": sorted(capture.days.union(old.get("days", []))),
+        "reject_days": sorted(reject_days.union(old.get("reject_days", []))),
     }  # fmt: skip
 
 
 def _replace(
-    store: Store, con: Backend, table: Table, day: str, sources: list[str], new: ibis.Table,
-    as_of: datetime,
+    store: Store, con: Backend, table: Table, day: str, sources: list[str], condition: str,
+    files: list[str], as_of: datetime,
 ) -> Staged:  # fmt: skip
-    old = store.read(con, table, [day])
-    rows = old.filter(old.source.notin(sources)).union(new.select(table.names))
-    return store.write(con, rows.order_by(list(table.key)), table, day, as_of)
+    """Stages a partition without what these sources gave it before, and with what they hold now."""
+    columns = ", ".join(table.names)
+    fresh = (
+        f"SELECT {columns} FROM {_scan(files)} WHERE {condition}"  # noqa: S608 - our own names
+        if files
+        else store.query(table, [])
+    )
+    con.con.execute(f"""
+        CREATE OR REPLACE VIEW captured AS
+        SELECT {columns} FROM ({store.query(table, [day])})
+        WHERE source NOT IN ({", ".join(map(quote, sources))})
+        UNION ALL {fresh} ORDER BY {", ".join(table.key)}
+    """)  # noqa: S608 - built from our own names, sources quoted
+    return store.write_view(con, "captured", table, day, as_of)
 
 
 def _captured_span(store: Store, con: Backend, day: str) -> list[str]:
     """First and last UTC day on which receipts of a partition were captured; empty if unknown."""
     path = quote(str(store.path(RECEIPTS, day)))
     span = con.con.execute(
-        f"SELECT min(strftime(captured_at::TIMESTAMP, '%Y-%m-%d')), "  # noqa: S608 - paths are ours
-        f"max(strftime(captured_at::TIMESTAMP, '%Y-%m-%d')) FROM read_parquet({path})"
+        f"SELECT min(captured_at)::TIMESTAMP::DATE, max(captured_at)::TIMESTAMP::DATE "  # noqa: S608 - paths are ours
+        f"FROM read_parquet({path})"
     ).fetchone()
     return [str(d) for d in span] if span and span[0] else []
 
 
-def _scan(files: list[Path]) -> str:
-    return f"read_parquet([{', '.join(quote(str(f)) for f in files)}])"
+def _scan(files: Iterable[Path | str]) -> str:
+    named = ", ".join(quote(str(file)) for file in files)
+    return f"read_parquet([{named}], filename = true, hive_partitioning = false)"

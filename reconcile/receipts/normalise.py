@@ -13,8 +13,11 @@ UNREADABLE, NOT_A_RECEIPT = "unreadable", "not_a_receipt"
 UNDATED = "undated"
 
 
-def receipts(fields: str, source: str, pii: str) -> str:
-    """SQL of the receipts among raw fields, with the `day` of the partition each belongs to.
+def lines(fields: str, source: str, pii: str) -> str:
+    """SQL of the lines that are not blank: the columns of `receipts`, then `day`, `kind`, `reason`.
+
+    A receipt has the `day` of the partition that it belongs to, and no kind; a reject has a kind
+    and a reason, and nothing else is to be read of it.
 
     Args:
         fields: the name of a relation with the columns of `formats.SCHEMA`.
@@ -23,8 +26,13 @@ def receipts(fields: str, source: str, pii: str) -> str:
     """
     t = border.text
     return f"""
-        SELECT *, coalesce(strftime(coalesce(pushed_at, captured_at)::TIMESTAMP, '%Y-%m-%d'),
-                           '{UNDATED}') AS day
+        SELECT * EXCLUDE (problem, reason),
+            CASE WHEN reason IS NULL THEN coalesce(
+                strftime(coalesce(pushed_at, captured_at)::TIMESTAMP, '%Y-%m-%d'), '{UNDATED}'
+            ) END AS day,
+            CASE WHEN problem IS NOT NULL THEN '{UNREADABLE}'
+                 WHEN reason IS NOT NULL THEN '{NOT_A_RECEIPT}' END AS kind,
+            reason
         FROM (
             SELECT {border.message_id("message_id")} AS message_id,
                 {t("api_key")} AS account_id,
@@ -41,26 +49,12 @@ def receipts(fields: str, source: str, pii: str) -> str:
                 {border.instant_or_epoch("captured_at")} AS captured_at,
                 {quote(source)} AS source,
                 line,
-                CASE WHEN {t("sig")} IS NULL THEN 'unsigned' ELSE 'unverifiable' END AS signature
-            FROM {fields} WHERE NOT blank AND ({_refused()}) IS NULL
+                CASE WHEN {t("sig")} IS NULL THEN 'unsigned' ELSE 'unverifiable' END AS signature,
+                problem,
+                CASE WHEN problem IS NOT NULL THEN problem
+                     WHEN {t("message_id")} IS NULL THEN 'it has no message id'
+                     WHEN {t("status")} IS NULL THEN 'it has no status, so it is no receipt'
+                     END AS reason
+            FROM {fields} WHERE NOT blank
         )
     """  # noqa: S608 - built from our own names, the source quoted
-
-
-def rejects(fields: str, source: str) -> str:
-    """SQL of the lines that are no receipts, each with its kind and reason."""
-    return f"""
-        SELECT {quote(source)} AS source, line,
-            CASE WHEN problem IS NULL THEN '{NOT_A_RECEIPT}' ELSE '{UNREADABLE}' END AS kind,
-            {_refused()} AS reason
-        FROM {fields} WHERE NOT blank AND ({_refused()}) IS NOT NULL
-    """  # noqa: S608 - built from our own names, the source quoted
-
-
-def _refused() -> str:
-    """Why a line is no receipt; null where it is one."""
-    return f"""
-        CASE WHEN problem IS NOT NULL THEN problem
-             WHEN {border.text("message_id")} IS NULL THEN 'it has no message id'
-             WHEN {border.text("status")} IS NULL THEN 'it has no status, so it is no receipt' END
-    """

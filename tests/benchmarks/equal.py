@@ -1,0 +1,70 @@
+"""Whether two programs wrote the same five tables: row for row, floats within 1e-12."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import date
+from pathlib import Path
+
+import duckdb
+
+from program import TABLES
+from reconcile.tables import BY_NAME, Table
+
+CLOSE = 1e-12
+
+
+def differences(ours: Path, theirs: Path, day: date) -> list[str]:
+    """One line a difference; none where all tables are the same."""
+    con = duckdb.connect()
+    con.execute("SET TimeZone = 'UTC'")
+    return [
+        line
+        for name in TABLES
+        for line in _table_differences(con, BY_NAME[name], _file(ours, name, day),
+                                       _file(theirs, name, day))
+    ]  # fmt: skip
+
+
+def _table_differences(
+    con: duckdb.DuckDBPyConnection, table: Table, ours: str, theirs: str
+) -> list[str]:
+    found = []
+    types = [con.execute(f"DESCRIBE FROM {side}").fetchall() for side in (ours, theirs)]
+    shapes = [[(row[0], row[1]) for row in side] for side in types]
+    if shapes[0] != shapes[1]:
+        return [f"{table.name}: columns {set(shapes[0]) ^ set(shapes[1])}"]
+    shares = [name for name, kind in shapes[0] if kind == "DOUBLE"]
+    exact = ", ".join(f'"{name}"' for name, kind in shapes[0] if kind != "DOUBLE")
+    for words, left, right in (("only ours", ours, theirs), ("only theirs", theirs, ours)):
+        rows = f"SELECT {exact} FROM {left} EXCEPT ALL SELECT {exact} FROM {right}"
+        for row in con.execute(f"SELECT x::VARCHAR FROM ({rows} LIMIT 3) AS x").fetchall():
+            found.append(f"{table.name}, {words}: {row[0]}")
+    if shares and not found:
+        apart = " OR ".join(
+            f"(a.{s} IS NULL) <> (b.{s} IS NULL) OR abs(a.{s} - b.{s}) > {CLOSE}" for s in shares
+        )
+        rows = f"SELECT a::VARCHAR, b::VARCHAR FROM {ours} a JOIN {theirs} b USING ({', '.join(table.key)})"
+        for row in con.execute(f"{rows} WHERE {apart} LIMIT 3").fetchall():
+            found.append(f"{table.name}, shares apart: {row}")
+    if table.name == "verdicts" and not found:
+        for side in (ours, theirs):
+            order = f"SELECT message_id < lag(message_id) OVER () AS falls FROM {side}"
+            falls = con.execute(f"SELECT count(*) FROM ({order}) WHERE falls").fetchone()
+            if falls != (0,):
+                found.append(f"verdicts: {side} is not sorted by message_id")
+    return found
+
+
+def _file(folder: Path, name: str, day: date) -> str:
+    return f"read_parquet('{folder / name / f'day={day}' / f'{name}.parquet'}')"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("ours", type=Path)
+    parser.add_argument("theirs", type=Path)
+    parser.add_argument("--day", type=date.fromisoformat, required=True)
+    told = parser.parse_args()
+    for difference in differences(told.ours, told.theirs, told.day):
+        print(difference)
