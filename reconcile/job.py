@@ -40,6 +40,11 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
 Progress = Callable[[str, int], None]
+# lines = receipts + rejects + blank
+CAPTURED = ("lines", "receipts", "rejects", "blank")
+# messages = the six verdicts; receipts of messages = attached + duplicates
+JUDGED = ("messages", "confirmed", "pending", "missing", "unknown", "suspect", "not_expected",
+          "receipts", "duplicates", "orphans", "uncovered")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -148,8 +153,8 @@ def plan(this: Run, asked: Asked, accounts: list[Account]) -> list[date]:
         today = day_of(this.as_of)
         oldest = today - timedelta(days=max(this.settings.lookback // DAY, 1))
         whole = [_last_whole(this.ledger, account.account_id) for account in accounts]
-        first = min((max(day + DAY, oldest) if day else oldest) for day in whole)
-        days = {*days_between(first, today), *open_days(this.ledger)}
+        starts = [max(day + DAY, oldest) if day else oldest for day in whole]
+        days = {*days_between(min(starts, default=today), today), *open_days(this.ledger)}
     ahead = sorted(day for day in days if start_of(day) > this.as_of)
     if ahead:
         raise UsageError(f"{ahead[0]} lies in the future of {iso(this.as_of)}: ask for past days")
@@ -321,6 +326,7 @@ def _judge_day(this: Run, bench: Any, day: date) -> None:
 
 def finish(this: Run, command: str) -> None:
     """Writes the manifest, the last act of a run."""
+    judged, captures = this.manifest.get("judged", []), this.manifest.get("captures", [])
     facts = {
         "run_id": uuid.uuid4().hex[:12],
         "command": command,
@@ -330,6 +336,11 @@ def finish(this: Run, command: str) -> None:
         "settings": this.settings.model_dump(mode="json", exclude={"accounts"}, exclude_unset=True),
         "exit_code": this.exit_code,
         "incomplete": this.holes,
+        # Each was held against its parts before anything was published.
+        "sums": {
+            "captured": {k: sum(c[k] for c in captures) for k in CAPTURED},
+            "judged": {k: sum(d[k] for d in judged) for k in JUDGED},
+        },
     }
     this.manifest = facts | this.manifest
     this.store.finish(this.manifest)

@@ -176,10 +176,10 @@ class Store:
         return read_query(con, table, self.query(table, days))
 
     def write(
-        self, con: Backend, expr: ibis.Table, table: Table, day: date | str, as_of: datetime
+        self, con: Backend, rows: ibis.Table | str, table: Table, day: date | str, as_of: datetime
     ) -> Staged:
         """Stages one partition: conformed, in one file, its required columns without a null."""
-        with prepared(con, expr, table) as view:
+        with prepared(con, rows, table) as view:
             return self.write_view(con, view, table, day, as_of)
 
     def write_view(
@@ -260,21 +260,27 @@ def read_query(con: Backend, table: Table, query: str) -> ibis.Table:
 
 
 @contextmanager
-def prepared(con: Backend, expr: ibis.Table, table: Table) -> Iterator[str]:
-    """An expression, conformed, as a view of the engine: compiled once, and run by its name.
+def prepared(con: Backend, rows: ibis.Table | str, table: Table) -> Iterator[str]:
+    """Rows (an expression, or SQL), conformed, as a view: compiled once, then run by its name.
 
-    It must be a view, since only an expression that Ibis has registered brings its small tables.
+    The engine is asked for the types that it really gives: Ibis takes a sum of integers for an
+    integer, where DuckDB makes it wider and parquet would hold a float.
     """
-    view = f"{table.name}_{next(_VIEWS)}"
-    con.create_view(view, conform(expr, table))
+    number = next(_VIEWS)
+    raw, view = f"{table.name}_{number}_raw", f"{table.name}_{number}"
+    if isinstance(rows, str):
+        con.con.execute(f"CREATE VIEW {raw} AS {rows}")
+    else:
+        con.create_view(raw, rows)  # registers the small tables that an expression brings along
+    con.create_view(view, conform(con.table(raw), table))
     try:
         yield view
     finally:
-        con.con.execute(f"DROP VIEW IF EXISTS {view}")
+        con.con.execute(f"DROP VIEW IF EXISTS {view}; DROP VIEW IF EXISTS {raw}")
 
 
 def write_parquet(con: Backend, view: str, table: Table, path: Path, as_of: datetime) -> int:
-    """Writes a view to one synced parquet file and counts its rows.
+    """Writes a view of `prepared` to one synced parquet file and counts its rows.
 
     Raises:
         ContractError: a required column holds a null.
@@ -284,15 +290,11 @@ def write_parquet(con: Backend, view: str, table: Table, path: Path, as_of: date
     import duckdb
 
     metadata = ", ".join(f"{quote(k)}: {quote(v)}" for k, v in file_metadata(table, as_of).items())
-    # Ibis takes a sum of integers for an integer; DuckDB makes it wider, and parquet a float.
-    columns = ", ".join(
-        f'CAST("{c.name}" AS {_engine_type(c.type)}) AS "{c.name}"' for c in table.columns
-    )
     with _disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
         con.con.execute(
-            f"COPY (SELECT {columns} FROM {view}) TO {quote(str(path))} (FORMAT parquet, "  # noqa: S608 - our own names
+            f"COPY (FROM {view}) TO {quote(str(path))} (FORMAT parquet, "
             f"COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS}, KV_METADATA {{{metadata}}})"
         )
     except duckdb.IOException as error:

@@ -375,6 +375,8 @@ def _fits(found: ibis.DataType, wanted: ibis.DataType) -> bool:
         return bool(found.timezone == wanted.timezone)
     if found.is_decimal() and wanted.is_decimal():
         return bool(found.scale == wanted.scale)  # a sum is wider, never finer
+    if found.is_decimal() and wanted.is_integer():
+        return bool(found.scale == 0)  # the engine's widest integers
     return bool(found.is_integer() and wanted.is_integer())
 
 
