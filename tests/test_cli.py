@@ -110,9 +110,7 @@ def test_mistaken_flags(
         ('[[accounts]]\nname = "x"', "setting accounts"),
     ],
 )
-def test_mistaken_settings(
-    reconcile: Callable[..., Called], text: str, words: str
-) -> None:
+def test_mistaken_settings(reconcile: Callable[..., Called], text: str, words: str) -> None:
     """A settings file that holds what is no setting: exit 2, and what was meant."""
     Path("reconcile.toml").write_text(text)
     code, _, err = reconcile("run", *DAY)
@@ -155,9 +153,7 @@ def test_unreachable_host(reconcile: Callable[..., Called]) -> None:
     assert "127.0.0.1:9 could not be reached" in err
 
 
-def test_no_credentials(
-    reconcile: Callable[..., Called], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_credentials(reconcile: Callable[..., Called], monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a secret: exit 2, and where to put it."""
     monkeypatch.delenv("VONAGE_API_SECRET")
     code, _, err = reconcile("run", *DAY)
@@ -317,5 +313,7 @@ def test_help_imports_nothing_heavy() -> None:
         "heavy = {'duckdb', 'ibis', 'pandas', 'pyarrow', 'numpy', 'pydantic', 'requests', 'rich'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     assert ended.stderr.strip() == "[]"

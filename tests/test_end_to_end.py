@@ -94,9 +94,7 @@ def test_verdicts_equal_the_truth(world: World, undisturbed: Path) -> None:
     assert (told["reasons"].map(lambda reasons: reasons[0]) == told["reason"]).all()
 
 
-def test_both_apis_give_the_same_verdicts(
-    world: World, undisturbed: Path, tmp_path: Path
-) -> None:
+def test_both_apis_give_the_same_verdicts(world: World, undisturbed: Path, tmp_path: Path) -> None:
     """Pages and reports are two ways to the same records, so `verdicts` are equal row for row."""
     ended = world.run(tmp_path / "sync", "--via", "sync")
     assert ended.returncode == 0, ended.stderr
@@ -106,9 +104,7 @@ def test_both_apis_give_the_same_verdicts(
         assert duckdb.sql(f"({left}) EXCEPT ({right})").fetchall() == []
 
 
-def test_running_again_changes_no_byte_and_costs_nothing(
-    world: World, undisturbed: Path
-) -> None:
+def test_running_again_changes_no_byte_and_costs_nothing(world: World, undisturbed: Path) -> None:
     """The same command on the same store: exit 0, the same files, not one record more billed."""
     before, billed = digests(undisturbed), world.sandbox.billed_records
     ended = world.run(undisturbed, "--via", "async")
