@@ -46,7 +46,9 @@ def record(message_id: str, **fields: Any) -> Row:
         "fetched_at": AS_OF,
     }
     if "finalized_at" not in fields and fields.get("status", "delivered") == "delivered":
-        fields["finalized_at"] = fields.get("received_at", given["received_at"]) + timedelta(seconds=6)
+        fields["finalized_at"] = fields.get("received_at", given["received_at"]) + timedelta(
+            seconds=6
+        )
     return _known(given | fields, RECORDS)
 
 

@@ -31,7 +31,7 @@ _TIE_BREAKERS = (
 )  # fmt: skip
 _DECIDING = (
     "status", "error_code", "network_code", "price", "pushed_at", "captured_at",
-    "account_id", "product",
+    "account_id", "product", "recipient", "signature",
 )  # fmt: skip
 _SHOWN_BY_ANY = ("other_recipient", "other_country", "pushed_early", "bad_signature")
 _SHOWN_TOGETHER = ("outcomes_differ", "out_of_order", "ambiguous_account")
@@ -83,20 +83,28 @@ def pair(records: ibis.Table, receipts: ibis.Table, scope: Scope) -> ibis.Table:
         null, what the receipts show: `other_recipient`, `other_country`, `pushed_early`,
         `bad_signature`, `outcomes_differ`, `out_of_order`, `ambiguous_account`.
     """
-    known = records_known(records, scope)
-    attached = _attach(known, receipts_known(receipts, scope), scope)
-    ids = [f"record_{name}" for name in scope.key]
-    repeated = attached.group_by(ids).having(_.count() > 1).agg(n=_.count()).drop("n")
-    single = _single(attached.anti_join(repeated, ids), ids)
-    several = _several(attached.semi_join(repeated, ids), ids)
-    reduced = single.union(several)
-    paired = known.left_join(reduced, list(zip(scope.key, ids, strict=True))).drop(*ids)
-    return paired.mutate(
-        receipts=_.receipts.fill_null(0),
-        duplicates=_.duplicates.fill_null(0),
-        receipt_class=_.receipt_class.fill_null(0),
-        **{flag: _[flag].fill_null(NO) for flag in (*_SHOWN_BY_ANY, *_SHOWN_TOGETHER)},
-    )
+    busy = _busy(records, receipts, scope)
+    single = _single(receipts_known(receipts.anti_join(busy, "message_id"), scope))
+    several = _several(records.semi_join(busy, "message_id"),
+                       receipts.semi_join(busy, "message_id"), scope)  # fmt: skip
+    theirs = [f"several_of_{name}" for name in scope.key]
+    paired = (
+        records_known(records, scope)
+        .left_join(single, [("message_id", "single_message_id")])
+        .left_join(several, list(zip(scope.key, theirs, strict=True)))
+        .mutate(**{f"receipt_{n}": ibis.coalesce(_[f"several_{n}"], _[f"single_{n}"])
+                   for n in _DECIDING})
+    )  # fmt: skip
+    shown = _shown(paired, "receipt_", _.home_country, _.recipient, _.received_at)
+    once = ibis.ifelse(_.single_message_id.notnull(), 1, 0).cast("int32")
+    helpers = [n for n in paired.columns if n.startswith(("single_", "several_"))]
+    return shown.mutate(
+        receipts=ibis.coalesce(_.several_receipts, once),
+        duplicates=ibis.coalesce(_.several_duplicates, 0).cast("int32"),
+        receipt_class=_class(_.receipt_status),
+        **{flag: ibis.coalesce(_[f"several_{flag}"], _[flag], NO) for flag in _SHOWN_BY_ANY},
+        **{flag: ibis.coalesce(_[f"several_{flag}"], NO) for flag in _SHOWN_TOGETHER},
+    ).drop(*helpers, "receipt_recipient", "receipt_signature")
 
 
 def records_known(records: ibis.Table, scope: Scope) -> ibis.Table:
@@ -123,38 +131,85 @@ def receipts_known(receipts: ibis.Table, scope: Scope) -> ibis.Table:
     return receipts.filter(heard_at.isnull() | (heard_at <= scope.moment))
 
 
+def _busy(records: ibis.Table, receipts: ibis.Table, scope: Scope) -> ibis.Table:
+    """Ids with more than one receipt, or that records share: the few that need to be reduced.
+
+    Read from narrow columns of their own: what a query names twice, the engine keeps in memory.
+    """
+    heard = receipts_known(receipts.select("message_id", "captured_at", "pushed_at"), scope)
+    often = heard.group_by("message_id").having(_.count() > 1).agg(n=_.count())
+    if not scope.several_owners:
+        return often.select("message_id")
+    shared = records.group_by("message_id").having(_.count() > 1).agg(n=_.count())
+    return often.select("message_id").union(shared.select("message_id"), distinct=True)
+
+
+def _single(heard: ibis.Table) -> ibis.Table:
+    """Receipts that are alone with their id: each decides."""
+    return heard.select(**{f"single_{name}": _[name] for name in ("message_id", *_DECIDING)})
+
+
+def _several(records: ibis.Table, receipts: ibis.Table, scope: Scope) -> ibis.Table:
+    """Busy messages: repeats counted, the last definite receipt decides, all show what they show.
+
+    Returns:
+        One row a message, all columns as `several_*`, the key of its record as `several_of_*`.
+    """
+    attached = _attach(records_known(records, scope), receipts_known(receipts, scope), scope)
+    ids = [f"record_{name}" for name in scope.key]
+    events = attached.group_by([*ids, *EVENT, "receipt_class", "outcome"]).agg(
+        copies=_.count(),
+        captured_at=_.captured_at.min(),
+        happened_at=_.happened_at.min(),
+        forged=_.bad_signature.all(),
+        signature=_.signature.max(),
+        ambiguous_account=_.ambiguous_account.any(),
+        **{flag: _[flag].any() for flag in _SHOWN_BY_ANY},
+    )
+    message = ibis.window(group_by=ids)
+    latest_first = ibis.window(
+        group_by=ids,
+        order_by=[
+            ibis.asc(_.forged),
+            ibis.desc(_.receipt_class),
+            ibis.desc(_.happened_at, nulls_first=False),
+            *(ibis.desc(_[name], nulls_first=False) for name in _TIE_BREAKERS),
+        ],
+    )
+    not_final_at = ibis.ifelse(_.receipt_class == 0, _.happened_at, ibis.null(INSTANT))
+    final_at = ibis.ifelse(_.receipt_class > 0, _.happened_at, ibis.null(INSTANT))
+    differ = _.outcome.min().over(message) != _.outcome.max().over(message)
+    after = not_final_at.max().over(message) > final_at.min().over(message)
+    ranked = events.mutate(
+        rank=ibis.row_number().over(latest_first),
+        receipts=_.copies.sum().over(message).cast("int32"),
+        duplicates=(_.copies.sum() - _.copies.count()).over(message).cast("int32"),
+        outcomes_differ=differ.fill_null(NO),
+        out_of_order=after.fill_null(NO),
+        ambiguous_account=_.ambiguous_account.any().over(message),
+        **{flag: _[flag].any().over(message) for flag in _SHOWN_BY_ANY},
+    )
+    told = ("receipts", "duplicates", *_DECIDING,
+            *_SHOWN_BY_ANY, *_SHOWN_TOGETHER)  # fmt: skip
+    keys = {f"several_of_{name}": _[f"record_{name}"] for name in scope.key}
+    rest = {f"several_{name}": _[name] for name in told}
+    return ranked.filter(_.rank == 0).select(**keys, **rest)
+
+
 def _attach(known: ibis.Table, heard: ibis.Table, scope: Scope) -> ibis.Table:
     """Each receipt beside the record that it belongs to, and what it shows against it."""
     owner = known.select(
-        record_message_id="message_id",
-        record_account_id="account_id",
-        record_product="product",
-        record_recipient="recipient",
-        record_home_country="home_country",
-        record_received_at="received_at",
-    )
-    joined = heard.join(owner, [("message_id", "record_message_id")])
-    several = scope.several_owners
-    joined = _owned(joined, owner) if several else joined.mutate(ambiguous_account=NO)
-    no_key = () if several else ("record_account_id", "record_product")
-    early = epoch_ms(_.pushed_at) < epoch_ms(_.record_received_at) - PUSHED_EARLY_MS
-    return (
-        joined.mutate(_prefix=_.network_code.left(3))
-        .left_join(by_mcc(), [("_prefix", "_mcc")])
-        .mutate(
-            receipt_class=ibis.cases(
-                (_.status.isin(words.DEFINITE), 2), (_.status == words.UNKNOWN, 1), else_=0
-            ),
-            outcome=_outcome(_.status),
-            happened_at=ibis.coalesce(_.pushed_at, _.captured_at),
-            other_recipient=(_.recipient != _.record_recipient).fill_null(NO),
-            other_country=(_._mcc_country != _.record_home_country).fill_null(NO),
-            pushed_early=early.fill_null(NO),
-            bad_signature=_.signature == "invalid",
-        )
-        .drop("_prefix", "_mcc", "_mcc_country", "record_recipient", "record_home_country",
-              "record_received_at", *no_key)
+        **{f"record_{n}": _[n] for n in ("message_id", "account_id", "product", "recipient",
+                                         "home_country", "received_at")}
     )  # fmt: skip
+    joined = heard.join(owner, [("message_id", "record_message_id")])
+    owned = _owned(joined, owner) if scope.several_owners else joined.mutate(ambiguous_account=NO)
+    shown = _shown(owned, "", _.record_home_country, _.record_recipient, _.record_received_at)
+    return shown.mutate(
+        receipt_class=_class(_.status),
+        outcome=_outcome(_.status),
+        happened_at=ibis.coalesce(_.pushed_at, _.captured_at),
+    )
 
 
 def _owned(joined: ibis.Table, owner: ibis.Table) -> ibis.Table:
@@ -182,61 +237,31 @@ def _owned(joined: ibis.Table, owner: ibis.Table) -> ibis.Table:
     return placed.mutate(_n=ibis.row_number().over(one)).filter(_._n == 0).drop("_n")
 
 
-def _single(attached: ibis.Table, ids: list[str]) -> ibis.Table:
-    """Messages with one receipt: it decides, and shows whatever is shown."""
-    return attached.select(
-        *ids,
-        receipts=ibis.literal(1, "int32"),
-        duplicates=ibis.literal(0, "int32"),
-        **_deciding(),
-        **{flag: _[flag] for flag in _SHOWN_BY_ANY},
-        outcomes_differ=NO,
-        out_of_order=NO,
-        ambiguous_account=_.ambiguous_account,
+def _shown(
+    rows: ibis.Table,
+    of: str,
+    home_country: ibis.Value,
+    recipient: ibis.Value,
+    received_at: ibis.Value,
+) -> ibis.Table:
+    """Adds what a receipt, whose columns begin with `of`, shows against its record."""
+    early = epoch_ms(_[f"{of}pushed_at"]) < epoch_ms(received_at) - PUSHED_EARLY_MS
+    return (
+        rows.mutate(_prefix=_[f"{of}network_code"].left(3))
+        .left_join(by_mcc(), [("_prefix", "_mcc")])
+        .mutate(
+            other_recipient=(_[f"{of}recipient"] != recipient).fill_null(NO),
+            other_country=(_._mcc_country != home_country).fill_null(NO),
+            pushed_early=early.fill_null(NO),
+            bad_signature=(_[f"{of}signature"] == "invalid").fill_null(NO),
+        )
+        .drop("_prefix", "_mcc", "_mcc_country")
     )
 
 
-def _several(attached: ibis.Table, ids: list[str]) -> ibis.Table:
-    """Messages with several receipts: repeats counted, the last definite one decides."""
-    events = attached.group_by([*ids, *EVENT, "receipt_class", "outcome"]).agg(
-        copies=_.count(),
-        captured_at=_.captured_at.min(),
-        happened_at=_.happened_at.min(),
-        forged=_.bad_signature.all(),
-        ambiguous_account=_.ambiguous_account.any(),
-        **{flag: _[flag].any() for flag in _SHOWN_BY_ANY},
-    )
-    message = ibis.window(group_by=ids)
-    latest_first = ibis.window(
-        group_by=ids,
-        order_by=[
-            ibis.asc(_.forged),
-            ibis.desc(_.receipt_class),
-            ibis.desc(_.happened_at, nulls_first=False),
-            *(ibis.desc(_[name], nulls_first=False) for name in _TIE_BREAKERS),
-        ],
-    )
-    not_final_at = ibis.ifelse(_.receipt_class == 0, _.happened_at, ibis.null(INSTANT))
-    final_at = ibis.ifelse(_.receipt_class > 0, _.happened_at, ibis.null(INSTANT))
-    differ = _.outcome.min().over(message) != _.outcome.max().over(message)
-    after = not_final_at.max().over(message) > final_at.min().over(message)
-    ranked = events.mutate(
-        rank=ibis.row_number().over(latest_first),
-        receipts=_.copies.sum().over(message).cast("int32"),
-        duplicates=(_.copies.sum() - _.copies.count()).over(message).cast("int32"),
-        outcomes_differ=differ.fill_null(NO),
-        out_of_order=after.fill_null(NO),
-        ambiguous_account=_.ambiguous_account.any().over(message),
-        **{flag: _[flag].any().over(message) for flag in _SHOWN_BY_ANY},
-    )
-    return ranked.filter(_.rank == 0).select(
-        *ids, "receipts", "duplicates", **_deciding(),
-        **{flag: _[flag] for flag in (*_SHOWN_BY_ANY, *_SHOWN_TOGETHER)},
-    )  # fmt: skip
-
-
-def _deciding() -> dict[str, ibis.Deferred]:
-    return {f"receipt_{name}": _[name] for name in _DECIDING} | {"receipt_class": _.receipt_class}
+def _class(status: ibis.Deferred) -> ibis.Value:
+    """2 for a definite status, 1 for `unknown`, 0 for one that is not final, and for none."""
+    return ibis.cases((status.isin(words.DEFINITE), 2), (status == words.UNKNOWN, 1), else_=0)
 
 
 def _outcome(status: ibis.Deferred) -> ibis.Value:

@@ -14,7 +14,7 @@ def progress() -> Iterator[Callable[[str, int], None]]:
         yield lambda _what, _rows: None
         return
     from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
     columns = (
         SpinnerColumn(finished_text="✓"),
@@ -23,11 +23,11 @@ def progress() -> Iterator[Callable[[str, int], None]]:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, int] = {}
+        tasks: dict[str, TaskID] = {}
 
         def tell(what: str, rows: int) -> None:
             if what not in tasks:
                 tasks[what] = bars.add_task(what, total=None)
-            bars.update(bars.task_ids[tasks[what]], advance=rows)
+            bars.update(tasks[what], advance=rows)
 
         yield tell
