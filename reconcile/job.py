@@ -314,8 +314,7 @@ def _days_of_receipts_alone(this: Run) -> list[date | None]:
 def _judge_day(this: Run, bench: Any, day: date) -> None:
     from reconcile import judging
 
-    before = [d for d in judging.look_back(bench, day) if d <= day]
-    covered = all(day_is_here(this, d) for d in before)
+    covered = all(day_is_here(this, d) for d in judging.covering_days(bench, day))
     judged = judging.judge_day(bench, day, covered=covered)
     this.progress(f"judged {day}", judged.counts["messages"])
     if judged.deaf:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from reconcile.days import DAY, end_of, iso
+from reconcile.days import DAY, days_between, end_of, iso
 from reconcile.engine import quote
 from reconcile.errors import ContractError
 from reconcile.settings import Settings
@@ -133,8 +133,14 @@ def receipt_days(bench: Bench, day: date) -> list[str]:
 
 
 def look_back(bench: Bench, day: date) -> list[date]:
-    """The days in which the record of a receipt of this day can be, the day after it included."""
-    return [day + DAY - n * DAY for n in range(_whole_days(bench.horizon) // DAY + 2)]
+    """The days in which the record of a receipt of this day can be, by either of its times."""
+    span = [day, *map(date.fromisoformat, bench.ledger.receipt_days.get(str(day), []))]
+    return days_between(min(span) - _whole_days(bench.horizon), max(span) + 2 * DAY)
+
+
+def covering_days(bench: Bench, day: date) -> list[date]:
+    """The days without which nobody can say that a receipt of this day belongs to no record."""
+    return days_between(day - _whole_days(bench.horizon), day + DAY)
 
 
 def judge_orphans(bench: Bench, day: date | None, *, covered: bool, closed: bool = False) -> Staged:
@@ -142,7 +148,7 @@ def judge_orphans(bench: Bench, day: date | None, *, covered: bool, closed: bool
     from reconcile.judge import orphans as core
     from reconcile.judge.pair import Scope
 
-    part = str(day) if day else UNDATED
+    part, scope = str(day) if day else UNDATED, Scope(bench.as_of, several_owners=False)
     days = look_back(bench, day) if day else bench.store.days(RECORDS)
     bench.lay("heard", bench.store.query(RECEIPTS, [part]))
     bench.lay("look_back", bench.store.query(RECORDS, days))
@@ -153,12 +159,12 @@ def judge_orphans(bench: Bench, day: date | None, *, covered: bool, closed: bool
 
     def alone() -> ibis.Table:
         heard, records = bench.con.table("heard"), bench.con.table("look_back")
-        return core.unjoined(heard, records, Scope(bench.as_of, several_owners=False))
+        return core.unjoined(heard, records, scope)
 
     def build() -> ibis.Table:
         table = bench.con.table
         lone = table("unjoined").select(RECEIPTS.names)
-        rows = core.orphans(lone, table("look_back"), table("the_day"), bench.accounts)
+        rows = core.orphans(lone, table("look_back"), table("the_day"), bench.accounts, scope)
         return rows.order_by(list(ORPHANS.key))
 
     # Few receipts are orphans: found once, they are looked at closely by themselves.

@@ -306,7 +306,19 @@ def write_parquet(con: Backend, view: str, table: Table, path: Path, as_of: date
         ) from None
     with _disk(path):
         _sync(path)
+    _refuse_null_lists(con, path, table)
     return _count_rows(path, table)
+
+
+def _refuse_null_lists(con: Backend, path: Path, table: Table) -> None:
+    """Asks for null lists by a query: a footer does not tell them from empty ones."""
+    for column in table.columns:
+        if not column.nullable and pa.types.is_list(column.type):
+            rows = f"read_parquet({quote(str(path))})"
+            query = f'SELECT count(*) FROM {rows} WHERE "{column.name}" IS NULL'  # noqa: S608 - our own names
+            found = con.con.execute(query).fetchone()
+            if found and found[0]:
+                raise ContractError(f"table {table.name}: {column.name} may not be null")
 
 
 @functools.cache

@@ -338,7 +338,8 @@ BY_NAME = {table.name: table for table in TABLES}
 def conform(expr: ibis.Table, table: Table) -> ibis.Table:
     """The only gate: an expression with exactly the table's columns, in order and type.
 
-    Integers may widen and null columns take their type; any other difference breaks the contract.
+    Integers may change width (the engine refuses one that does not fit), and null columns take
+    their type; any other difference breaks the contract.
     Nulls in required columns are counted when the file is written (`store.write`).
 
     Raises:

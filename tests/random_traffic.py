@@ -15,7 +15,8 @@ HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 # Where something changes, in ms after received; a hair to either side of it is a case of its own.
 ENDS = (0, 0, -1000, 799, 800, 6000, 60_000, HOUR_MS, 72 * HOUR_MS, 72 * HOUR_MS + 900_000,
-        72 * HOUR_MS - 900_000, 10 * HOUR_MS, 10 * HOUR_MS + 900_000, 66_000, 54_000, 72 * HOUR_MS)  # fmt: skip
+        72 * HOUR_MS - 900_000, 10 * HOUR_MS, 10 * HOUR_MS + 900_000, 66_000, 54_000,
+        72 * HOUR_MS)  # fmt: skip
 PUSHES = (*ENDS, -60_000, 72 * HOUR_MS, 5 * DAY_MS)
 HAIRS = (-1, 0, 0, 0, 1)
 NETWORKS = ("26201", "26201", "26202", "20801", "310260", "316010", "DE-FIXED", "99999",
@@ -47,9 +48,7 @@ class Traffic:
         received_at = self._received_at()
         told = self._random.choice(STATUSES)
         for account_id, product in owners:
-            self.records.append(
-                self._record(message_id, received_at, told, account_id, product)
-            )
+            self.records.append(self._record(message_id, received_at, told, account_id, product))
         for _ in range(self._random.choice((0, 1, 1, 1, 2, 2, 3, 5))):
             heard = self._receipt(message_id, received_at, told)
             copies = self._random.choice((1, 1, 1, 1, 2, 3))
@@ -119,7 +118,9 @@ class Traffic:
             error_code=fitting if self._maybe(0.75) else pick.choice(CODES),
             account_id=pick.choice((None, "a1", "a1", "a1", "a2", "a3", "a9")),
             recipient="B" if self._maybe(0.05) else pick.choice(("A", "A", None)),
-            network_code=pick.choice(NETWORKS) if self._maybe(0.1) else pick.choice((None, "26201")),
+            network_code=pick.choice(NETWORKS)
+            if self._maybe(0.1)
+            else pick.choice((None, "26201")),
             price=None if price is None else core.money(price),
             pushed_at=pushed,
             captured_at=seen,
@@ -130,8 +131,15 @@ class Traffic:
     def _again(self, heard: core.Row) -> core.Row:
         """The same receipt captured once more, perhaps at another time."""
         line = core.receipt("")["line"]
-        return heard | {"line": line} | (
-            {"captured_at": heard["captured_at"] + timedelta(seconds=self._random.randint(0, 9))}
-            if heard["captured_at"]
-            else {}
+        return (
+            heard
+            | {"line": line}
+            | (
+                {
+                    "captured_at": heard["captured_at"]
+                    + timedelta(seconds=self._random.randint(0, 9))
+                }
+                if heard["captured_at"]
+                else {}
+            )
         )

@@ -245,9 +245,7 @@ def is_mapped(code: str, product: str) -> bool:
     return product == "MESSAGES" and code.isdigit() and int(code) >= 1000
 
 
-def context(
-    record: Row, receipts: list[Row], deciding: Row | None, owners: list[Row]
-) -> list[str]:
+def context(record: Row, receipts: list[Row], deciding: Row | None, owners: list[Row]) -> list[str]:
     held = []
     if len(receipts) > len({event_of(r) for r in receipts}):
         held.append("duplicate_receipt")

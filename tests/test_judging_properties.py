@@ -24,7 +24,7 @@ from reconcile.tables import ERROR_CODES, ORPHANS, REASONS, RECEIPTS, SUMMARY, T
 from reconcile.tables import VERDICTS as VERDICTS_TABLE
 
 seeds = st.integers(0, 2**32 - 1)
-few = settings(max_examples=4, deadline=None, derandomize=True, database=None)
+few = settings(max_examples=3, deadline=None, derandomize=True, database=None)
 
 DAY = date(2026, 10, 12)
 MIDNIGHT = datetime(2026, 10, 12, tzinfo=UTC)

@@ -117,10 +117,10 @@ def test_bad_signature_does_not_decide() -> None:
 
 
 def test_event_with_one_good_signature_decides() -> None:
-    """An event that also came with a wrong signature may decide; that it did is noted."""
+    """An event whose repetition has a wrong signature may decide: a repetition changes nothing."""
     good, forged = heard("failed", 9, signature="valid"), heard("failed", 9, signature="invalid")
     row = paired(heard("accepted", 1), good, forged)
-    assert (row["receipt_status"], row["bad_signature"]) == ("failed", True)
+    assert (row["receipt_status"], row["bad_signature"]) == ("failed", False)
 
 
 def test_bad_signature_is_seen_wherever_it_is() -> None:
@@ -328,3 +328,27 @@ def test_long_message_is_not_grouped() -> None:
     records = [core.record(f"M{n}", client_ref="r", concatenated=True) for n in range(3)]
     rows = core.judged(records, [core.receipt("M1", client_ref="r", pushed_at=at(7))])
     assert [row["verdict"] for row in rows] == ["missing", "confirmed", "missing"]
+
+
+def test_dated_copy_of_an_undated_receipt() -> None:
+    """A repetition that says when it was captured does not move a receipt without a time."""
+    moment = core.AS_OF - timedelta(days=5)
+    first = core.receipt("M", status="failed", error_code="1")
+    other = core.receipt("M", status="failed", error_code="8", captured_at=moment)
+    again = core.receipt(
+        "M", status="failed", error_code="1", captured_at=moment + timedelta(hours=1)
+    )
+    records = [core.record("M", status="failed")]
+    before = core.judged_one(records, [first, other])
+    after = core.judged_one(records, [first, other, again])
+    assert after["verdict"] == before["verdict"]
+    assert after["receipt_error_code"] == before["receipt_error_code"] == "8"
+
+
+def test_forged_copy_of_a_good_receipt() -> None:
+    """A repetition with a wrong signature, which anybody could post, changes no verdict."""
+    good = core.receipt("M", signature="valid", line=1)
+    forged = core.receipt("M", signature="invalid", line=2)
+    records = [core.record("M")]
+    assert core.judged_one(records, [good, forged])["verdict"] == "confirmed"
+    assert core.judged_one(records, [forged])["verdict"] == "suspect"

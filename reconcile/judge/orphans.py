@@ -25,8 +25,9 @@ def unjoined(receipts: ibis.Table, records: ibis.Table, scope: Scope) -> ibis.Ta
 
 
 def orphans(
-    unjoined: ibis.Table, records: ibis.Table, day: ibis.Table, accounts: frozenset[str]
-) -> ibis.Table:
+    unjoined: ibis.Table, records: ibis.Table, day: ibis.Table, accounts: frozenset[str],
+    scope: Scope,
+) -> ibis.Table:  # fmt: skip
     """Rows of `orphans`: receipts that join nothing, with their kind and country.
 
     Args:
@@ -34,15 +35,22 @@ def orphans(
         records: the records of all days that they can belong to.
         day: one row: `is_covered`, whether all those days were downloaded.
         accounts: the accounts that are ours; none known, none foreign.
+        scope: as_of.
     """
-    near = records.select(
-        _bare=_.message_id.re_replace("^0+", ""), _recipient="recipient", _received="received_at"
+    asked = unjoined.filter(_.recipient.notnull()).select(_asked="recipient").distinct()
+    near = (
+        records.filter(_.received_at <= scope.moment)
+        .semi_join(asked, [("recipient", "_asked")])
+        .select(_bare=_bare(_.message_id), _recipient="recipient", _received="received_at")
     )
-    bare = unjoined.mutate(bare=_.message_id.re_replace("^0+", ""))
-    apart = epoch_ms(ibis.coalesce(bare.pushed_at, bare.captured_at)) - epoch_ms(near._received)
-    resembling = bare.semi_join(
-        near, [bare.bare == near._bare, bare.recipient == near._recipient, apart.abs() <= NEAR_MS]
-    ).select(_source="source", _line="line")
+    apart = epoch_ms(ibis.coalesce(_.pushed_at, _.captured_at)) - epoch_ms(_._received)
+    # An inner join: engines compare all with all where a semi join asks for more than equality.
+    resembling = (
+        unjoined.mutate(bare=_bare(_.message_id))
+        .join(near, [("bare", "_bare"), ("recipient", "_recipient")])
+        .filter(apart.abs() <= NEAR_MS)
+        .select(_source="source", _line="line")
+    )
     foreign = _.account_id.notin(tuple(accounts)) if accounts else NO
     placed = (
         unjoined.left_join(resembling.distinct(), [("source", "_source"), ("line", "_line")])
@@ -59,3 +67,7 @@ def orphans(
         ),
         country=_._mcc_country.fill_null(words.UNKNOWN),
     ).select(ORPHANS.names)
+
+
+def _bare(message_id: ibis.Deferred) -> ibis.Value:
+    return message_id.re_replace("^0+", "")

@@ -81,7 +81,8 @@ def pair(records: ibis.Table, receipts: ibis.Table, scope: Scope) -> ibis.Table:
         The columns of `records` and its `home_country`; `receipts` and `duplicates` (0 without
         any); the deciding receipt's columns as `receipt_*` and its `receipt_class`; and, never
         null, what the receipts show: `other_recipient`, `other_country`, `pushed_early`,
-        `bad_signature`, `outcomes_differ`, `out_of_order`, `ambiguous_account`.
+        `bad_signature`, `outcomes_differ`, `out_of_order`, `ambiguous_account`; `same_country`
+        says that of the deciding receipt.
     """
     busy = _busy(records, receipts, scope)
     single = _single(receipts_known(receipts.anti_join(busy, "message_id"), scope))
@@ -160,17 +161,21 @@ def _several(records: ibis.Table, receipts: ibis.Table, scope: Scope) -> ibis.Ta
     events = attached.group_by([*ids, *EVENT, "receipt_class", "outcome"]).agg(
         copies=_.count(),
         captured_at=_.captured_at.min(),
-        happened_at=_.happened_at.min(),
-        forged=_.bad_signature.all(),
+        # A receipt without a time stays one, whatever the time of its repetition.
+        happened_at=ibis.ifelse(
+            _.happened_at.isnull().any(), ibis.null(INSTANT), _.happened_at.min()
+        ),
+        # A repetition changes no verdict, so not even one that somebody else has sent.
+        bad_signature=_.bad_signature.all(),
         signature=_.signature.max(),
         ambiguous_account=_.ambiguous_account.any(),
-        **{flag: _[flag].any() for flag in _SHOWN_BY_ANY},
+        **{flag: _[flag].any() for flag in _SHOWN_BY_ANY if flag != "bad_signature"},
     )
     message = ibis.window(group_by=ids)
     latest_first = ibis.window(
         group_by=ids,
         order_by=[
-            ibis.asc(_.forged),
+            ibis.asc(_.bad_signature),
             ibis.desc(_.receipt_class),
             ibis.desc(_.happened_at, nulls_first=False),
             *(ibis.desc(_[name], nulls_first=False) for name in _TIE_BREAKERS),
@@ -252,6 +257,7 @@ def _shown(
         .mutate(
             other_recipient=(_[f"{of}recipient"] != recipient).fill_null(NO),
             other_country=(_._mcc_country != home_country).fill_null(NO),
+            same_country=(_._mcc_country == home_country).fill_null(NO),
             pushed_early=early.fill_null(NO),
             bad_signature=(_[f"{of}signature"] == "invalid").fill_null(NO),
         )

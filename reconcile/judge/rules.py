@@ -122,7 +122,7 @@ CONTEXT = (
     Rule("sender_rewritten", None, "Vonage sent it under another sender than the one asked for.",
          lambda p, _l: p.sender_used != p.sender),
     Rule("network_differs", None, "Record and receipt name two networks of one country: the number was ported.",
-         lambda p, _l: (p.network_code != p.receipt_network_code) & (p.network_code != words.UNKNOWN) & ~p.other_country),
+         lambda p, _l: (p.network_code != p.receipt_network_code) & (p.network_code != words.UNKNOWN) & p.same_country),
     Rule("account_differs", None, "The receipt names another account than the record.",
          lambda p, _l: p.account_id != p.receipt_account_id),
     Rule("ambiguous_account", None, "Several accounts have this id and the receipt names none of them.",
