@@ -266,7 +266,7 @@ def context(record: Row, receipts: list[Row], deciding: Row | None, owners: list
         deciding
         and deciding["network_code"] not in {None, record["network_code"]}
         and record["network_code"] != "unknown"
-        and "foreign_network" not in contradictions(record, receipts, deciding)
+        and country_of_code(deciding["network_code"]) == country_of(record)
     ):
         held.append("network_differs")
     if deciding and deciding["account_id"] not in {None, record["account_id"]}:

@@ -7,8 +7,8 @@ from datetime import date
 from pathlib import Path
 
 import duckdb
-
 from program import TABLES
+
 from reconcile.tables import BY_NAME, Table
 
 CLOSE = 1e-12
@@ -44,7 +44,8 @@ def _table_differences(
         apart = " OR ".join(
             f"(a.{s} IS NULL) <> (b.{s} IS NULL) OR abs(a.{s} - b.{s}) > {CLOSE}" for s in shares
         )
-        rows = f"SELECT a::VARCHAR, b::VARCHAR FROM {ours} a JOIN {theirs} b USING ({', '.join(table.key)})"
+        joined = f"{ours} a JOIN {theirs} b USING ({', '.join(table.key)})"
+        rows = f"SELECT a::VARCHAR, b::VARCHAR FROM {joined}"
         for row in con.execute(f"{rows} WHERE {apart} LIMIT 3").fetchall():
             found.append(f"{table.name}, shares apart: {row}")
     if table.name == "verdicts" and not found:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ibis  # noqa: F401 - before the clock starts; the job imports it when it judges
-
 from program import CURRENCY, Task, run
+
 from reconcile import engine, judging, summarise  # noqa: F401 - likewise
 from reconcile.judge import orphans, pair, rules  # noqa: F401 - likewise
 from reconcile.settings import Settings

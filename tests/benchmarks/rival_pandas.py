@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import program
 import pyarrow as pa
 import pyarrow.parquet as pq
-
-import program
 from program import CURRENCY, GRACE_MS, TOO_FAST_MS, VALIDITY_MS, Task
+
 from reconcile import vocabulary as words
 from reconcile.tables import BY_NAME
 
@@ -173,15 +173,15 @@ def reduce_several(heard: pd.DataFrame) -> pd.DataFrame:
     order = ["receipt_class", "happened_at", *TIES]
     deciding = (
         events.drop(columns=FLAGS)
-        .sort_values(["forged", *order], ascending=[True] + [False] * len(order), na_position="last")
+        .sort_values(
+            ["forged", *order], ascending=[True] + [False] * len(order), na_position="last"
+        )
         .drop_duplicates("message_id")
     )
     return deciding.merge(together, left_on="message_id", right_index=True)
 
 
-def verdicts_of(
-    records: pd.DataFrame, reduced: pd.DataFrame, as_of: pd.Timestamp
-) -> pd.DataFrame:
+def verdicts_of(records: pd.DataFrame, reduced: pd.DataFrame, as_of: pd.Timestamp) -> pd.DataFrame:
     """Every record with its verdict and reasons, in the columns of `verdicts`."""
     paired = records.merge(reduced, on="message_id", how="left", suffixes=("", "_receipt"))
     for name in ("receipts", "duplicates", "receipt_class"):
@@ -326,7 +326,7 @@ def rules_of(paired: pd.DataFrame, facts: pd.DataFrame) -> dict[str, pd.Series]:
         "sender_rewritten": differ(paired["sender_used"], paired["sender"]),
         "network_differs": differ(paired["network_code"], paired["network_code_receipt"])
         & (paired["network_code"] != words.UNKNOWN)
-        & ~paired["other_country"],
+        & (country_of(paired["network_code_receipt"]) == paired["home_country"]),
         "account_differs": differ(paired["account_id"], paired["account_id_receipt"]),
         "price_differs": (apart > paired["price"].abs() * Decimal("0.01"))
         & (apart > Decimal("0.0001")),
@@ -341,8 +341,8 @@ def orphans_of(task: Task, as_of: pd.Timestamp) -> pd.DataFrame:
     heard = known_receipts(read("receipts", task.receipts()), as_of)
     columns = ["message_id", "recipient", "received_at"]
     records = read("records", task.records_in_reach(), columns)
-    known = records.loc[records["received_at"] <= as_of, ["message_id"]]
-    beside = heard.merge(known, on="message_id", how="left", indicator=True)
+    records = records[records["received_at"] <= as_of]
+    beside = heard.merge(records[["message_id"]], on="message_id", how="left", indicator=True)
     lone = beside[beside["_merge"] == "left_only"].drop(columns="_merge")
     bare = lone.assign(bare=lone["message_id"].str.lstrip("0"))
     near = records[records["recipient"].isin(lone["recipient"].dropna())]
@@ -443,18 +443,19 @@ def wilson(k: pd.Series, n: pd.Series) -> dict[str, pd.Series]:
 
 def reasons_of(verdicts: pd.DataFrame, task: Task) -> pd.DataFrame:
     """One row more for each verdict and reason."""
-    once = (
-        verdicts.groupby([*KEY, "verdict", "reasons"], as_index=False, sort=False, observed=True)
-        .agg(**NAMES, messages=("record_price", "size"), spend=("record_price", "sum"))
-    )
-    each = once.assign(reason=once["reasons"].astype("str").replace("", "none").str.split(" ")).explode("reason")
+    once = verdicts.groupby(
+        [*KEY, "verdict", "reasons"], as_index=False, sort=False, observed=True
+    ).agg(**NAMES, messages=("record_price", "size"), spend=("record_price", "sum"))
+    each = once.assign(
+        reason=once["reasons"].astype("str").replace("", "none").str.split(" ")
+    ).explode("reason")
     first = ~each.index.duplicated()
     each = each.assign(messages_first=each["messages"].where(first, 0))
     return (
         each.groupby([*KEY, "verdict", "reason"], as_index=False)
         .agg(**NAMES, messages=("messages", "sum"), messages_first=("messages_first", "sum"),
              spend=("spend", "sum"))
-        .assign(date=task.day, is_context=lambda r: r["reason"].isin((*CONTEXT, "ambiguous_account")))
+        .assign(date=task.day, is_context=lambda r: r["reason"].isin(CONTEXT))
         .sort_values([*KEY, "verdict", "reason"])
     )  # fmt: skip
 

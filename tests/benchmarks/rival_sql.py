@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import duckdb
-
 import program
 from program import CURRENCY, GRACE_MS, TOO_FAST_MS, VALIDITY_MS, Task
+
 from reconcile import vocabulary as words
 
 GRID = (
@@ -48,7 +48,8 @@ WITH events AS (
     SELECT h.* EXCLUDE (captured_at, source, line, signature),
         mcc.country AS mcc_country,
         CASE WHEN status IN {definite} THEN 2 WHEN status = 'unknown' THEN 1 ELSE 0 END AS class,
-        CASE WHEN status = 'read' THEN 'delivered' WHEN status IN {definite} THEN status END AS ends,
+        CASE WHEN status = 'read' THEN 'delivered'
+             WHEN status IN {definite} THEN status END AS ends,
         count(*) AS copies,
         min(captured_at) AS captured_at,
         bool_and(signature = 'invalid') AS forged,
@@ -65,6 +66,7 @@ SELECT message_id,
     (sum(copies) OVER message)::INTEGER AS receipts,
     (sum(copies - 1) OVER message)::INTEGER AS duplicates,
     status, error_code, network_code, price, pushed_at, captured_at, account_id, product, class,
+    mcc_country AS network_country,
     min(recipient) OVER message AS least_recipient,
     max(recipient) OVER message AS most_recipient,
     min(mcc_country) OVER message AS least_country,
@@ -104,6 +106,7 @@ reduced AS (
     SELECT message_id, 1 AS receipts, 0 AS duplicates,
         status, error_code, h.network_code, price, pushed_at, captured_at, account_id, product,
         CASE WHEN status IN {definite} THEN 2 WHEN status = 'unknown' THEN 1 ELSE 0 END AS class,
+        mcc.country AS network_country,
         recipient AS least_recipient, recipient AS most_recipient,
         mcc.country AS least_country, mcc.country AS most_country,
         pushed_at AS first_pushed_at, signature = 'invalid' AS bad_signature,
@@ -135,6 +138,7 @@ stated AS (
              WHEN x.status IN {definite} THEN x.status END AS receipt_end,
         coalesce(x.least_country <> home_country OR x.most_country <> home_country, false)
             AS other_country,
+        coalesce(x.network_country = home_country, false) AS same_country,
         coalesce(x.least_recipient <> k.recipient OR x.most_recipient <> k.recipient, false)
             AS other_recipient,
         coalesce(epoch_ms(x.first_pushed_at) < epoch_ms(k.received_at) - 60000, false)
@@ -235,7 +239,7 @@ HOLDS = {
     "late_capture": "epoch_ms(captured_at) - received_ms > 259200000",
     "sender_rewritten": "sender_used <> sender",
     "network_differs": """
-        network_code <> receipt_network_code AND network_code <> 'unknown' AND NOT other_country""",
+        network_code <> receipt_network_code AND network_code <> 'unknown' AND same_country""",
     "account_differs": "account_id <> receipt_account_id",
     "price_differs": """
         abs(price - receipt_price) > abs(price) * 0.01 AND abs(price - receipt_price) > 0.0001""",
@@ -256,7 +260,7 @@ resembling AS (
     FROM lone JOIN read_parquet({records}, hive_partitioning = false) AS r
         ON ltrim(lone.message_id, '0') = ltrim(r.message_id, '0') AND lone.recipient = r.recipient
     WHERE abs(epoch_ms(coalesce(lone.pushed_at, lone.captured_at)) - epoch_ms(r.received_at))
-        <= 259200000
+        <= 259200000 AND r.received_at <= getvariable('as_of')
 )
 SELECT CASE WHEN account_id <> '{account}' THEN 'foreign_account'
             WHEN resembling.source IS NOT NULL THEN 'near_match'
@@ -388,6 +392,7 @@ ORDER BY account_id, country, network_code, currency, receipt_status, receipt_er
 
 def judge(task: Task) -> None:
     """Judges the day and writes the five tables."""
+    task.out.mkdir(parents=True, exist_ok=True)
     con = duckdb.connect()
     con.execute("SET TimeZone = 'UTC'")
     con.execute(f"SET memory_limit = '{task.memory_limit}'")

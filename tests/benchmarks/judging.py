@@ -1,0 +1,153 @@
+"""Times the judging of one day against two programs that conclude the same: pandas and plain SQL.
+
+    python tests/benchmarks/judging.py --messages 1000000 5000000
+
+First all three must write the same tables; only then is anything timed. This process imports
+nothing heavy: a child's peak memory begins with what its parent held when it was started.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+PROGRAMS = {
+    "ours": "ours.py",
+    "(a) pandas": "rival_pandas.py",
+    "(b) DuckDB SQL": "rival_sql.py",
+}
+STARTS = 20
+
+
+def main() -> None:
+    """Prepares, compares, times and prints."""
+    told = _told()
+    print(machine(told.memory_limit), "\n")
+    with tempfile.TemporaryDirectory(dir=told.folder, prefix="judging-") as scratch:
+        tables = []
+        for messages in told.messages:
+            folder = Path(scratch, str(messages))
+            folder.mkdir()
+            tables += judging(folder, messages, told.runs, told.memory_limit)
+            shutil.rmtree(folder)
+    print("| messages | program | median s | × ours | peak MB |")
+    print("|---:|---|---:|---:|---:|")
+    print(*tables, sep="\n")
+    print("\n| start | median ms | ratio |\n|---|---:|---:|")
+    print(*starts(), sep="\n")
+
+
+def machine(memory_limit: str) -> str:
+    """What all this ran on, in one line."""
+    facts = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    model = next((line.split(":", 1)[1].strip() for line in facts if "model name" in line), "?")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    names = ("duckdb", "ibis-framework", "pandas", "pyarrow")
+    versions = ", ".join(f"{name} {version(name)}" for name in names)
+    return (
+        f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB; Python {platform.python_version()}, "
+        f"{versions}; engine's memory limit {memory_limit}"
+    )
+
+
+def judging(folder: Path, messages: int, runs: int, memory_limit: str) -> list[str]:
+    """Rows of the table for one size: medians of interleaved runs."""
+    _say(f"{messages}: making the traffic")
+    day = json.loads(_python(HERE / "traffic.py", folder, messages))
+    calls = {
+        name: [
+            HERE / script, folder / "store", folder / script.removesuffix(".py"),
+            "--day", day["day"], "--as-of", day["as_of"], "--account", day["account"],
+            "--memory-limit", memory_limit,
+        ]
+        for name, script in PROGRAMS.items()
+    }  # fmt: skip
+    _compare(folder, calls, day["day"])
+    taken: dict[str, list[dict[str, float]]] = {name: [] for name in PROGRAMS}
+    for run in range(runs):
+        for name, call in calls.items():
+            taken[name].append(json.loads(_python(*call)))
+            _say(f"{messages}: run {run + 1}, {name}: {taken[name][-1]['seconds']:.1f} s")
+    seconds = {name: statistics.median(t["seconds"] for t in taken[name]) for name in taken}
+    return [
+        f"| {messages:,} | {name} | {seconds[name]:.1f} | {seconds[name] / seconds['ours']:.2f} | "
+        f"{max(t['peak_mb'] for t in taken[name]):.0f} |"
+        for name in taken
+    ]
+
+
+def starts() -> list[str]:
+    """What `reconcile --help` costs against the import of click alone."""
+    click = [sys.executable, "-c", "import click"]
+    ours = [sys.executable, "-c", "from reconcile.cli import main; main()", "--help"]
+    medians = [
+        statistics.median(_milliseconds(call) for _ in range(STARTS)) for call in (click, ours)
+    ]
+    return [
+        f"| `{name}` | {median:.0f} | {median / medians[0]:.2f} |"
+        for name, median in zip(
+            ("python -c 'import click'", "reconcile --help"), medians, strict=True
+        )
+    ]
+
+
+def _milliseconds(call: list[str]) -> float:
+    begun = time.perf_counter()
+    subprocess.run(call, check=True, stdout=subprocess.DEVNULL, env=_environment())
+    return (time.perf_counter() - begun) * 1000
+
+
+def _compare(folder: Path, calls: dict[str, list[object]], day: str) -> None:
+    for call in calls.values():
+        _python(*call)
+    for name in list(PROGRAMS)[1:]:
+        theirs = folder / PROGRAMS[name].removesuffix(".py")
+        found = _python(HERE / "equal.py", folder / "store", theirs, "--day", day)
+        if found:
+            raise SystemExit(f"ours and {name} differ, so nothing was timed:\n{found}")
+    _say("all three programs wrote the same tables")
+
+
+def _python(*call: object) -> str:
+    done = subprocess.run(
+        [sys.executable, *map(str, call)], stdout=subprocess.PIPE, text=True, env=_environment()
+    )
+    if done.returncode:
+        raise SystemExit(f"{call[0]} failed, exit code {done.returncode}")
+    return done.stdout.strip()
+
+
+def _environment() -> dict[str, str]:
+    """Ours, with the package of this checkout first and no setting of the user's."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("RECONCILE_")}
+    paths = [kept["PYTHONPATH"]] if kept.get("PYTHONPATH") else []
+    return kept | {"PYTHONPATH": os.pathsep.join([*paths, str(ROOT)])}
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _told() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--messages", type=int, nargs="+", default=[1_000_000, 5_000_000])
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--memory-limit", default="1500MB", help="for ours and (b)")
+    parser.add_argument("--folder", type=Path, help="where to make a scratch folder")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
