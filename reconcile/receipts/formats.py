@@ -47,7 +47,7 @@ SCHEMA = pa.schema(
 )  # fmt: skip
 MOST_SPELLINGS = 16
 # The engine works on batches side by side: one for a whole block would keep one thread busy.
-BATCH_ROWS = 8192
+BATCH_ROWS = 4096
 
 NO_JSON = "it is no JSON object"
 NUMBER_ID = "its message id is a JSON number, whose digits cannot be trusted: capture it as text"

@@ -128,7 +128,8 @@ def _read(
         con.con.register("fields", fields)
         target = quote(f"{prefix}-{n:06d}.parquet")
         con.con.execute(
-            f"COPY ({normalise.lines('fields', source, pii)}) TO {target} (FORMAT parquet)"
+            f"COPY ({normalise.lines('fields', source, pii)}) TO {target} "
+            "(FORMAT parquet, COMPRESSION lz4)"
         )
         con.con.unregister("fields")
         capture.lines += fields.num_rows
@@ -180,6 +181,7 @@ def _publish(
         days |= set(old.get("days", []))
         reject_days |= set(old.get("reject_days", []))
         ledger.captures[capture.source] = _entry(capture, as_of, old)
+    ledger.changed = sorted(days.union(ledger.changed))
     store.save(ledger)  # the intent: whatever happens now, the next run knows what to replace
 
     sources = [capture.source for capture in read]
@@ -224,13 +226,12 @@ def _replace(
         if files
         else store.query(table, [])
     )
-    con.con.execute(f"""
-        CREATE OR REPLACE VIEW captured AS
+    rows = f"""
         SELECT {columns} FROM ({store.query(table, [day])})
         WHERE source NOT IN ({", ".join(map(quote, sources))})
-        UNION ALL {fresh} ORDER BY {", ".join(table.key)}
-    """)  # noqa: S608 - built from our own names, sources quoted
-    return store.write_view(con, "captured", table, day, as_of)
+        UNION ALL ({fresh}) ORDER BY {", ".join(table.key)}
+    """  # noqa: S608 - built from our own names, sources quoted
+    return store.write(con, rows, table, day, as_of)
 
 
 def _captured_span(store: Store, con: Backend, day: str) -> list[str]:

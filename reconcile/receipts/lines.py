@@ -6,8 +6,10 @@ import codecs
 import gzip
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -66,18 +68,16 @@ def first_line(path: Path) -> str:
     return next((line for line in start.splitlines() if line.strip()), "")
 
 
-def _open(path: Path) -> IO[bytes]:
+@contextmanager
+def _open(path: Path) -> Iterator[IO[bytes]]:
     """The file's bytes, decompressed, behind the byte order mark that some editors put first."""
     with path.open("rb") as file:
         magic = file.read(2)
-    opened: IO[bytes] = gzip.open(path) if magic == GZIP_MAGIC else path.open("rb")  # type: ignore[assignment] # reads like one
-    try:
-        if opened.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
-            opened.seek(0)
-    except BaseException:
-        opened.close()
-        raise
-    return opened
+    opened: Any = gzip.open if magic == GZIP_MAGIC else open
+    with opened(path, "rb") as file:
+        if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+            file.seek(0)
+        yield file
 
 
 def _table(block: bytes, first: int) -> pa.Table:
@@ -104,7 +104,7 @@ def _table(block: bytes, first: int) -> pa.Table:
 def _decode(block: bytes, offsets: np.ndarray) -> tuple[pa.Array, pa.Array]:
     """The texts that are UTF-8, and the problem of those that are not."""
     texts: list[str | None] = []
-    for start, end in zip(offsets[:-1], offsets[1:], strict=True):
+    for start, end in pairwise(offsets):
         try:
             texts.append(block[start:end].decode("utf-8"))
         except UnicodeDecodeError:

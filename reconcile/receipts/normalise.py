@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from reconcile import border
 from reconcile.engine import quote
+from reconcile.receipts.formats import FIELDS
 
 UNREADABLE, NOT_A_RECEIPT = "unreadable", "not_a_receipt"
 UNDATED = "undated"
@@ -24,37 +25,35 @@ def lines(fields: str, source: str, pii: str) -> str:
         source: the capture they come from.
         pii: what becomes of recipients.
     """
-    t = border.text
     return f"""
         SELECT * EXCLUDE (problem, reason),
             CASE WHEN reason IS NULL THEN coalesce(
-                strftime(coalesce(pushed_at, captured_at)::TIMESTAMP, '%Y-%m-%d'), '{UNDATED}'
-            ) END AS day,
+                {border.day("coalesce(pushed_at, captured_at)")}, '{UNDATED}') END AS day,
             CASE WHEN problem IS NOT NULL THEN '{UNREADABLE}'
                  WHEN reason IS NOT NULL THEN '{NOT_A_RECEIPT}' END AS kind,
             reason
         FROM (
             SELECT {border.message_id("message_id")} AS message_id,
-                {t("api_key")} AS account_id,
+                api_key AS account_id,
                 'SMS' AS product,
-                {t("client_ref")} AS client_ref,
-                {t('"to"')} AS sender,
+                client_ref,
+                "to" AS sender,
                 {border.recipient("msisdn", pii)} AS recipient,
-                {t("network_code")} AS network_code,
-                {border.lower("status")} AS status,
-                {t("err_code")} AS error_code,
+                network_code,
+                lower(status) AS status,
+                err_code AS error_code,
                 {border.money("price")} AS price,
                 {border.instant("message_timestamp")} AS pushed_at,
-                {t("scts")} AS scts,
+                scts,
                 {border.instant_or_epoch("captured_at")} AS captured_at,
                 {quote(source)} AS source,
                 line,
-                CASE WHEN {t("sig")} IS NULL THEN 'unsigned' ELSE 'unverifiable' END AS signature,
+                CASE WHEN sig IS NULL THEN 'unsigned' ELSE 'unverifiable' END AS signature,
                 problem,
                 CASE WHEN problem IS NOT NULL THEN problem
-                     WHEN {t("message_id")} IS NULL THEN 'it has no message id'
-                     WHEN {t("status")} IS NULL THEN 'it has no status, so it is no receipt'
-                     END AS reason
-            FROM {fields} WHERE NOT blank
+                     WHEN message_id IS NULL THEN 'it has no message id'
+                     WHEN status IS NULL THEN 'it has no status, so it is no receipt' END AS reason
+            FROM (SELECT line, problem, {border.text_columns(FIELDS)}
+                  FROM {fields} WHERE NOT blank)
         )
     """  # noqa: S608 - built from our own names, the source quoted

@@ -1,0 +1,65 @@
+"""Fixtures that several files of tests share: settings of our own, an engine, a tiny world."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconcile import border, engine, settings
+from reconcile.sandbox.generate import ACCOUNT, Generated, generate
+from reconcile.settings import Account, Settings
+
+AS_OF = datetime(2026, 2, 1, tzinfo=UTC)
+KEY = "a key for tests only, 32 letters"
+Configure = Callable[..., Settings]
+
+
+@pytest.fixture
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting or secret of the machine reaches a test."""
+    for name in list(os.environ):
+        if name.startswith(("VONAGE_", "RECONCILE_")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def configure(clean_environment: None, tmp_path: Path) -> Configure:
+    """Settings for a store of the test's own, with waits that a test can bear."""
+    key = tmp_path / "pii.key"
+    key.write_text(KEY, "ascii")
+
+    def build(**flags: Any) -> Settings:
+        quick = {
+            "store": tmp_path / "store", "pii_key_file": key, "retry_longest": "50ms",
+            "poll_first": "50ms", "poll_max": "250ms", "threads": 2, "memory_limit": "1GB",
+        }  # fmt: skip
+        return settings.load(None, **quick | flags)
+
+    return build
+
+
+@pytest.fixture
+def con(configure: Configure, tmp_path: Path) -> Iterator[Any]:
+    """An engine that knows the key of the hash."""
+    backend = engine.connect("1GB", 2, tmp_path / "spill")
+    border.set_key(backend, configure())
+    yield backend
+    backend.disconnect()
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Generated:
+    """Two invented days of 2,000 messages, with their captures and the truth."""
+    return generate(tmp_path_factory.mktemp("world") / "data", messages=2000, days=2, seed=11)
+
+
+@pytest.fixture(scope="session")
+def account() -> Account:
+    """The account of the tiny world."""
+    return Account(ACCOUNT.api_key, ACCOUNT.api_key, ACCOUNT.api_secret)

@@ -1,0 +1,381 @@
+"""What Vonage sends, as pages or archives, becomes records and rejects."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from decimal import ROUND_HALF_EVEN, Decimal
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reconcile import border
+from reconcile.days import day_window
+from reconcile.errors import ContractError, ReportError
+from reconcile.reports import parse, raw
+
+DAY = day_window(date(2026, 1, 5))
+AS_OF = datetime(2026, 1, 6, 2, tzinfo=UTC)
+BASE = {"message_id": "0E000000C889DF7B", "date_received": "2026-01-05T10:00:00+0000",
+        "status": "delivered"}  # fmt: skip
+Rows = list[dict[str, Any]]
+
+
+@pytest.fixture
+def read(con: Any, tmp_path: Path) -> Callable[..., tuple[Rows, Rows]]:
+    """Records and rejects of a raw slice, times as text."""
+
+    def query(path: Path, pii: str = "keep") -> tuple[Rows, Rows]:
+        args = (path, "SMS", "5a4d0b0e", DAY, AS_OF, pii)
+        records = f"""
+            SELECT * REPLACE (received_at::VARCHAR AS received_at,
+                              fetched_at::VARCHAR AS fetched_at,
+                              finalized_at::VARCHAR AS finalized_at)
+            FROM ({parse.records(*args)}) ORDER BY message_id
+        """
+        rejects = f"SELECT * FROM ({parse.rejects(*args)}) ORDER BY line"
+        good, bad = (con.con.execute(q).to_arrow_table().to_pylist() for q in (records, rejects))
+        return good, bad
+
+    return query
+
+
+@pytest.fixture
+def one(read: Any, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """The single record that a JSON record becomes."""
+
+    def record(pii: str = "keep", **fields: Any) -> dict[str, Any]:
+        raw.write_pages([[BASE | fields]], tmp_path / "raw")
+        records, rejects = read(tmp_path / "raw", pii)
+        assert (len(records), rejects) == (1, [])
+        return records[0]  # type: ignore[no-any-return]
+
+    return record
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Callable[..., raw.RawSlice]:
+    """The raw slice of an archive of some members."""
+
+    def write(*members: bytes | str, name: str = "report_{}.csv") -> raw.RawSlice:
+        path = tmp_path / "a.zip"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
+            for number, member in enumerate(members):
+                out.writestr(name.format(number), member)
+        return raw.write_archive(path, tmp_path / "raw")
+
+    return write
+
+
+def sql(con: Any, expression: str, value: str | None) -> Any:
+    """What an expression over the column `v` makes of a text; a time as text."""
+    query = f"SELECT {expression} FROM (SELECT $v::VARCHAR AS v)"
+    return con.con.execute(query, {"v": value}).to_arrow_table().column(0)[0].as_py()
+
+
+def csv_of(*rows: dict[str, str]) -> str:
+    names = list(rows[0])
+    lines = [names, *([row[name] for name in names] for row in rows)]
+    return "".join(",".join(f'"{v}"' for v in line) + "\n" for line in lines)
+
+
+# Columns
+
+
+def test_order_of_columns(archive: Any, read: Any) -> None:
+    """Columns are read by their names, whatever their order."""
+    slice_ = archive(csv_of(dict(reversed(BASE.items()))))
+    records, _ = read(slice_.path)
+    assert records[0]["message_id"] == "0E000000C889DF7B"
+    assert records[0]["received_at"] == "2026-01-05 10:00:00+00"
+
+
+def test_missing_optional_columns(archive: Any, read: Any) -> None:
+    """What no column tells is null, or unknown where null is not allowed."""
+    record = read(archive(csv_of(BASE)).path)[0][0]
+    assert (record["country"], record["network_code"]) == ("unknown", "unknown")
+    assert record["account_id"] == "5a4d0b0e"
+    assert record["sender"] is record["price"] is record["finalized_at"] is None
+
+
+def test_new_column(archive: Any) -> None:
+    """A column that nobody knows is named; a documented one that is of no use is not."""
+    assert archive(csv_of(BASE | {"mood": "x", "udh": ""})).new_columns == ["mood"]
+
+
+def test_new_field(tmp_path: Path) -> None:
+    """Likewise a field of a JSON record, be it in one record only."""
+    pages = [[BASE], [BASE, BASE | {"mood": 1, "dcs": "0"}]]
+    assert raw.write_pages(pages, tmp_path / "raw").new_columns == ["mood"]
+
+
+@pytest.mark.parametrize("name", raw.REQUIRED)
+def test_missing_required_column(archive: Any, name: str) -> None:
+    """Without a column that the job needs the contract is broken, and the column is named."""
+    with pytest.raises(ContractError, match=rf"report_0.csv: its header lacks {name};"):
+        archive(csv_of({key: value for key, value in BASE.items() if key != name}))
+
+
+def test_the_name_trap(one: Any) -> None:
+    """A record's `to` is the handset, its `from` the sender."""
+    record = one(**{"to": "447700900000", "from": "Acme", "changed_from": "", "forced_from": "123"})
+    assert (record["recipient"], record["sender"]) == ("447700900000", "Acme")
+    assert record["sender_used"] == "123"
+
+
+# Texts
+
+
+@pytest.mark.parametrize("nothing", ["", "  ", "\t", "REDACTED", " REDACTED\n", None])
+def test_nothing_is_null(one: Any, nothing: str | None) -> None:
+    """Blank and redacted are null."""
+    record = one(**{"from": nothing, "to": nothing, "client_ref": nothing, "error_code": nothing})
+    assert {record[n] for n in ("sender", "recipient", "client_ref", "error_code")} == {None}
+
+
+def test_namibia(archive: Any, one: Any, read: Any) -> None:
+    """`NA` is Namibia in JSON and in CSV, and not the want of a country."""
+    assert one(country="NA")["country"] == "NA"
+    assert read(archive(csv_of(BASE | {"country": "na"})).path)[0][0]["country"] == "NA"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"), [("TRUE", True), ("false", False), ("", None), ("1", None), (True, True)]
+)
+def test_flags(one: Any, text: Any, wanted: bool | None) -> None:
+    """TRUE and FALSE are flags in any case, and JSON's own too; all else is null."""
+    assert one(concatenated=text)["concatenated"] is wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("0E000000C889DF7B", "0E000000C889DF7B"),
+        (" 0e000000c889df7b\n", "0E000000C889DF7B"),
+        ("00A0B0C0", "00A0B0C0"),
+        ("0000000000000012", "0000000000000012"),
+        ("0A0000000123ABCD1", "0A0000000123ABCD1"),
+        ("AAAAAAAA-bbbb-4ccc-8ddd-EEEEEEEEEEEE", "aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee"),
+        ("Odd-One_7", "Odd-One_7"),
+        ("REDACTED", None),
+    ],
+)
+def test_message_ids(con: Any, text: str, wanted: str | None) -> None:
+    """Ids stay text: hexadecimal ones in upper case, UUIDs in lower case, zeros in front kept."""
+    assert sql(con, border.message_id(border.text("v")), text) == wanted
+
+
+def test_an_id_that_looks_like_a_number(archive: Any, read: Any) -> None:
+    """An id such as 0E000000C889 or 000012 comes out of a CSV as it went in."""
+    rows = [BASE | {"message_id": i} for i in ("000012", "1E5", "0E000000C889DF7B")]
+    records, _ = read(archive(csv_of(*rows)).path)
+    assert {r["message_id"] for r in records} == {"000012", "1E5", "0E000000C889DF7B"}
+
+
+# Money and times
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("0", "0"), ("0.0058", "0.0058"), ("0.21982", "0.21982"), ("1E-3", "0.001"), ("7.", "7"),
+        ("0.000000005", "0"), ("0.000000015", "0.00000002"), ("0.000000025", "0.00000002"),
+        ("-0.000000015", "-0.00000002"), ("0.0000000249999999999", "0.00000002"),
+        ("1234567890.123456785", "1234567890.12345678"), ("12345678901", None),
+        ("9999999999.999999995", None), ("99999999999999999999.999999995", None),
+        ("NaN", None), ("inf", None), ("1,5", None), ("x", None),
+    ],
+)  # fmt: skip
+def test_money(con: Any, text: str, wanted: str | None) -> None:
+    """A price of any scale becomes decimal(18,8), a tie goes to the even digit."""
+    assert sql(con, border.money("v"), text) == (wanted and Decimal(wanted))
+
+
+@settings(max_examples=80, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@given(st.decimals(min_value=-(10**9), max_value=10**9, places=9))
+def test_money_is_pythons(con: Any, value: Decimal) -> None:
+    """Rounding is that of Python's decimal."""
+    wanted = value.quantize(Decimal("1e-8"), ROUND_HALF_EVEN)
+    assert sql(con, border.money("v"), format(value, "f")) == wanted
+
+
+def test_json_price(one: Any) -> None:
+    """A JSON number of a price is the decimal that was written."""
+    price = json.loads("0.00000003", parse_float=Decimal)
+    assert one(total_price=price)["price"] == Decimal("0.00000003")
+    assert one(price="0.5")["price"] == Decimal("0.5")
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("2026-01-05T10:00:00+0000", "2026-01-05 10:00:00+00"),
+        ("2026-01-05T10:00:00+00:00", "2026-01-05 10:00:00+00"),
+        ("2026-01-05T10:00:00-0000", "2026-01-05 10:00:00+00"),
+        ("2026-01-05T10:00:00Z", "2026-01-05 10:00:00+00"),
+        ("2026-01-05T12:30:00+02:30", "2026-01-05 10:00:00+00"),
+        ("2026-01-05 10:00:00", "2026-01-05 10:00:00+00"),
+        ("2026-01-05 10:00:00 +0000", "2026-01-05 10:00:00+00"),
+        ("2026-01-05 05:00:00 -0500", "2026-01-05 10:00:00+00"),
+        ("2026-01-05 10:00:00 UTC", "2026-01-05 10:00:00+00"),
+        ("2026-01-05T10:00:00.123999Z", "2026-01-05 10:00:00.123+00"),
+        *((text, None) for text in ("2026-02-31T00:00:00Z", "2026-01-05", "epoch", "infinity",
+                                    "0000-01-01 00:00:00", "yesterday", "1767225600", "")),
+    ],
+)  # fmt: skip
+def test_times(con: Any, text: str, wanted: str | None) -> None:
+    """Every form of a time is an instant in milliseconds; what is no time is null."""
+    assert sql(con, f"({border.instant('v')})::VARCHAR", text) == wanted
+
+
+@pytest.mark.parametrize("latency", ["6357", 6357])
+def test_latency(one: Any, latency: Any) -> None:
+    """A latency is milliseconds, as text or as number."""
+    assert one(latency=latency, validity_period="0") | {} == one(latency="6357") | {}
+    assert one(latency=latency)["latency_ms"] == 6357
+
+
+# Privacy
+
+
+def test_recipient(one: Any) -> None:
+    """A number is hidden as 16 digits of a hash with the key, whatever its punctuation."""
+    wanted = sha256(b"a key for tests only, 32 letters" + b"447700900000").hexdigest()[:16]
+    for text in ("447700900000", "+44 7700 900000", "44-7700-900000"):
+        assert one("hash", to=text)["recipient"] == wanted
+        assert one("keep", to=text)["recipient"] == "447700900000"
+        assert one("drop", to=text)["recipient"] is None
+
+
+# Files
+
+
+def test_newlines_and_quotes(archive: Any, read: Any) -> None:
+    """Fields may hold newlines, quotes and commas."""
+    odd = 'a ""b"", é\nc\r\nd'
+    records, _ = read(archive(csv_of(BASE | {"client_ref": odd, "to": "1"})).path)
+    assert records[0]["client_ref"] == 'a "b", é\nc\r\nd'
+    assert records[0]["recipient"] == "1"
+
+
+def test_several_members(archive: Any, read: Any) -> None:
+    """All CSV members are read, each by its own header; rows are numbered on."""
+    other = BASE | {"message_id": "0B", "date_received": "no"}
+    slice_ = archive(csv_of(BASE), csv_of(dict(reversed(other.items()))), csv_of(BASE))
+    records, rejects = read(slice_.path)
+    assert (slice_.rows, len(records)) == (3, 1)
+    assert [(r["line"], r["reason"]) for r in rejects] == [(2, "its date_received is no time")]
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_header_alone(archive: Any, end: str) -> None:
+    """A report of nothing is a header, with a line end or without."""
+    assert archive(",".join(BASE) + end).rows == 0
+
+
+def test_no_bytes(archive: Any) -> None:
+    """A member of no bytes holds nothing, and the next is read."""
+    assert archive("", csv_of(BASE)).rows == 1
+
+
+def test_byte_order_mark(archive: Any, read: Any) -> None:
+    """A byte order mark before the header is no part of a name."""
+    slice_ = archive(b"\xef\xbb\xbf" + csv_of(BASE).encode())
+    assert (len(read(slice_.path)[0]), slice_.new_columns) == (1, [])
+
+
+def test_rows_of_wrong_width(archive: Any, read: Any) -> None:
+    """A row that has too few or too many fields is a reject with its number, the others stay."""
+    lines = csv_of(*(BASE | {"message_id": f"0{n}"} for n in range(1, 6))).splitlines()
+    lines[2], lines[4] = '"02"', lines[4] + ',"more"'
+    slice_ = archive("\n".join(lines))
+    records, rejects = read(slice_.path)
+    assert [r["message_id"] for r in records] == ["01", "03", "05"]
+    assert [(r["line"], r["reason"]) for r in rejects] == [
+        (2, raw.WRONG_WIDTH),
+        (4, raw.WRONG_WIDTH),
+    ]
+    assert slice_.rows == 5
+
+
+def test_latin_1(archive: Any, read: Any) -> None:
+    """A byte that is no UTF-8 spoils its own field only."""
+    text = csv_of(BASE | {"client_ref": "Caf\xe9"}).encode("latin-1")
+    assert read(archive(text).path)[0][0]["client_ref"] == "Caf\ufffd"
+
+
+def test_half_a_character(one: Any) -> None:
+    """Half a character, which JSON can name, spoils its own field only."""
+    assert one(client_ref=json.loads('"x\\ud800"'))["client_ref"] == "x?"
+
+
+def test_rejects(read: Any, tmp_path: Path) -> None:
+    """A record without id or time, or of another day, is a reject that says so."""
+    pages = [[BASE, BASE | {"message_id": ""}, BASE | {"date_received": None}],
+             [BASE | {"date_received": "2026-01-06T00:00:00Z"}]]  # fmt: skip
+    slice_ = raw.write_pages(pages, tmp_path / "raw")
+    records, rejects = read(slice_.path)
+    assert (slice_.rows, len(records)) == (4, 1)
+    assert [(r["line"], r["reason"]) for r in rejects] == [
+        (2, "it has no message_id"),
+        (3, "its date_received is no time"),
+        (4, "its date_received lies outside of the days asked for"),
+    ]
+    assert {(r["source"], r["kind"]) for r in rejects} == {
+        ("reports:SMS:5a4d0b0e:2026-01-05T00:00:00Z", "malformed_record")
+    }
+
+
+def test_one_row_a_message(read: Any, tmp_path: Path) -> None:
+    """Of rows with one id the one that was finalised last stays."""
+    ends = ["2026-01-05T11:00:00Z", "2026-01-05T12:00:00Z", ""]
+    raw.write_pages([[BASE | {"date_finalized": end} for end in ends]], tmp_path / "raw")
+    records, _ = read(tmp_path / "raw")
+    assert [r["finalized_at"] for r in records] == ["2026-01-05 12:00:00+00"]
+
+
+def test_an_empty_page(tmp_path: Path) -> None:
+    """A page without records is a slice without rows."""
+    assert raw.write_pages([[]], tmp_path / "raw").rows == 0
+
+
+def test_no_zip(tmp_path: Path) -> None:
+    """What is no ZIP is a ReportError, whatever its name."""
+    path = tmp_path / "a.zip"
+    path.write_text("message_id,status\n")
+    with pytest.raises(ReportError, match=r"a\.zip is no ZIP archive"):
+        raw.write_archive(path, tmp_path / "raw")
+
+
+def test_no_csv(archive: Any) -> None:
+    """An archive without a CSV is a ReportError."""
+    with pytest.raises(ReportError, match="holds no CSV"):
+        archive("x", name="readme.txt")
+
+
+@pytest.mark.parametrize("harm", ["short", "spoilt", "checksum"])
+def test_damaged_archive(tmp_path: Path, harm: str) -> None:
+    """An archive that was cut short or spoilt is a ReportError."""
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as out:
+        out.writestr("a.csv", csv_of(*(BASE | {"message_id": f"{n:x}"} for n in range(9000))))
+    content = bytearray(whole.getvalue())
+    half = len(content) // 2
+    if harm == "short":
+        content = content[:half]
+    elif harm == "spoilt":
+        content[half : half + 64] = b"\xff" * 64
+    else:
+        place = content.index(b"PK\x01\x02") + 16
+        content[place : place + 4] = b"\0\0\0\0"
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(ReportError, match="is damaged"):
+        raw.write_archive(tmp_path / "a.zip", tmp_path / "raw")
