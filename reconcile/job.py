@@ -221,8 +221,11 @@ def _fetch_day(this: Run, client: Any, account_id: str, day: date, budget: Any) 
     part = download.Slice(account_id, day_window(day))
     via = download.choose_via(this.settings, this.ledger, part)
     folder = this.store.work / "slices"
+    begun = download.begun_at(part, folder, this.as_of)
     got = download.fetch_slice(client, part, via, this.settings, folder, budget, this.progress)
-    bad = download.take_in(this.store, this.con, this.ledger, got, this.as_of, this.settings.pii)
+    bad = download.take_in(
+        this.store, this.con, this.ledger, got, this.as_of, this.settings.pii, fetched_at=begun
+    )
     this.note("downloads", {
         "day": str(day), "account_id": account_id, "via": via, "request_id": got.request_id,
         "records": got.rows - bad, "rejects": bad, "billed": got.billed,
@@ -252,16 +255,20 @@ def _refresh_day(this: Run, client: Any, account_id: str, day: date, budget: Any
     asked = ids[: max(room, 0)]
     if not ids:
         return
-    returned = 0
-    if asked:
-        returned = download.refresh(
-            this.store, this.con, client, this.ledger, day, asked, account_id,
-            this.as_of, this.settings.pii, budget, this.progress,
-        )  # fmt: skip
-    this.note("refreshes", {
-        "day": str(day), "account_id": account_id, "asked": len(asked), "found": returned,
-        "left_out": len(ids) - len(asked),
-    })  # fmt: skip
+    before = len(this.ledger.refreshes)
+    try:
+        if asked:
+            download.refresh(
+                this.store, this.con, client, this.ledger, day, asked, account_id,
+                this.as_of, this.settings.pii, budget, this.progress,
+            )  # fmt: skip
+    finally:
+        done = this.ledger.refreshes[before:]
+        answered = sum(entry["asked"] for entry in done)
+        this.note("refreshes", {
+            "day": str(day), "account_id": account_id, "asked": answered,
+            "found": sum(entry["billed"] for entry in done), "left_out": len(ids) - answered,
+        })  # fmt: skip
 
 
 def ingest(this: Run, patterns: list[str]) -> bool:

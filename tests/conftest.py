@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,3 +65,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Generated:
 def account() -> Account:
     """The account of the tiny world."""
     return Account(ACCOUNT.api_key, ACCOUNT.api_key, ACCOUNT.api_secret)
+
+
+@pytest.fixture(scope="session")
+def demo_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store that `reconcile demo` leaves behind."""
+    folder = tmp_path_factory.mktemp("demo") / "demo"
+    command = [sys.executable, "-m", "reconcile.cli", "demo", "--folder", str(folder)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert "Networks with most unconfirmed messages" in ended.stdout
+    assert ended.stderr == ""
+    return folder / "store"

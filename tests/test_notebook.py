@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,12 +44,9 @@ assert sum(map(Decimal, cost["spend"])) == summary["spend"].sum()
 """
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("notebook")
-    command = [sys.executable, "-m", "reconcile.cli", "demo", "--folder", str(folder)]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
-    return folder / "store"
+@pytest.fixture
+def store(demo_store: Path) -> Path:
+    return demo_store
 
 
 @pytest.fixture(autouse=True)

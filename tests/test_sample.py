@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -23,14 +21,9 @@ def rows(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(lines))
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("demo") / "demo"
-    command = [sys.executable, "-m", "reconcile.cli", "demo", "--folder", str(folder)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "Networks with most unconfirmed messages" in ended.stdout
-    assert ended.stderr == ""
-    return folder / "store"
+@pytest.fixture
+def store(demo_store: Path) -> Path:
+    return demo_store
 
 
 def test_verdicts_and_reasons(store: Path) -> None:

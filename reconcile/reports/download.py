@@ -71,6 +71,17 @@ def fetch_slice(
     return fetched
 
 
+def begun_at(part: Slice, folder: Path, as_of: datetime) -> datetime:
+    """When a slice was begun: the as_of of the first run that tried, kept until it is taken in.
+
+    A report that a stopped run asked for shows the records as they were then, not as they are now.
+    """
+    note = folder / f"{part.name}.begun.json"
+    if not note.exists():
+        write_json(note, {"as_of": iso(as_of)})
+    return parse_moment(str(read_json(note)["as_of"]))
+
+
 def _by_pages(
     client: Client, part: Slice, _settings: Settings, folder: Path, budget: Budget,
     progress: Progress,

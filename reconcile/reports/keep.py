@@ -17,15 +17,23 @@ if TYPE_CHECKING:
 
 
 def take_in(
-    store: Store, con: Backend, ledger: Ledger, fetched: Fetched, as_of: datetime, pii: str
-) -> int:
+    store: Store, con: Backend, ledger: Ledger, fetched: Fetched, as_of: datetime, pii: str,
+    *, fetched_at: datetime | None = None,
+) -> int:  # fmt: skip
     """Merges a fetched slice into `records`, enters it in the ledger, and drops its files.
+
+    Args:
+        store, con, ledger: where to.
+        fetched: the slice.
+        as_of: the run's.
+        pii: what becomes of recipients.
+        fetched_at: the as_of of the run that began to fetch it, where that was an earlier one.
 
     Returns:
         How many of its rows were no records.
     """
     part = fetched.slice
-    bad_rows = publish(store, con, part, fetched.raw, as_of, pii)
+    bad_rows = publish(store, con, part, fetched.raw, as_of, pii, fetched_at=fetched_at)
     ledger.downloads.append(
         {"account_id": part.account_id, "product": part.product, "start": iso(part.window.start),
          "end": iso(part.window.end), "via": fetched.via, "request_id": fetched.request_id,
@@ -40,10 +48,10 @@ def take_in(
 
 def publish(
     store: Store, con: Backend, part: Slice, raw: Path, as_of: datetime, pii: str,
-    by: str = "reports",
+    by: str = "reports", *, fetched_at: datetime | None = None,
 ) -> int:  # fmt: skip
     """Puts what a raw slice holds into `records` and `rejects`; returns how many are rejects."""
-    args = (raw, part.product, part.account_id, part.window, as_of, pii)
+    args = (raw, part.product, part.account_id, part.window, fetched_at or as_of, pii)
     staged = [merge(store, con, part.day, parse.records(*args), as_of)]
     bad = parse.rejects(*args, by)
     found = con.con.execute(f"SELECT count(*) FROM ({bad})").fetchone()  # noqa: S608 - built from our own names only
