@@ -1,4 +1,4 @@
-"""The parts of README.md that are made from code: `python -m reconcile.present.readme` renews them."""
+"""Renews the parts of README.md that are made from code: `python -m reconcile.present.readme`."""
 
 from __future__ import annotations
 
