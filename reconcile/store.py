@@ -392,8 +392,3 @@ def _sync(path: Path) -> None:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
-
-
-def describe_time(moment: datetime | None) -> str | None:
-    """A moment for JSON, or null."""
-    return None if moment is None else iso(moment)
