@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from reconcile import __version__
-from reconcile.days import iso
 from reconcile.engine import quote
 from reconcile.errors import (
     ContractError,
