@@ -7,7 +7,6 @@ excluded. Nothing in here reads the clock.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -57,15 +56,6 @@ def day_of(moment: datetime) -> date:
 def days_between(start: date, end: date) -> list[date]:
     """Each day from `start` to `end`, `end` excluded."""
     return [start + timedelta(days=n) for n in range((end - start).days)]
-
-
-def split(window: Window, longest: timedelta) -> Iterator[Window]:
-    """Cuts a window into pieces no longer than `longest`, in order, without gap or overlap."""
-    start = window.start
-    while start < window.end:
-        end = min(start + longest, window.end)
-        yield Window(start, end)
-        start = end
 
 
 def iso(moment: datetime) -> str:

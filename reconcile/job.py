@@ -34,7 +34,7 @@ from reconcile.errors import (
 from reconcile.settings import Account, Settings
 from reconcile.store import UNDATED, Ledger, Store
 from reconcile.tables import RECEIPTS, RECORDS
-from reconcile.vocabulary import FINAL, RULES_VERSION
+from reconcile.vocabulary import FINAL, RULES_VERSION, VERDICTS
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -43,8 +43,7 @@ Progress = Callable[[str, int], None]
 # lines = receipts + rejects + blank
 CAPTURED = ("lines", "receipts", "rejects", "blank")
 # messages = the six verdicts; receipts of messages = attached + duplicates
-JUDGED = ("messages", "confirmed", "pending", "missing", "unknown", "suspect", "not_expected",
-          "receipts", "duplicates", "orphans", "uncovered")  # fmt: skip
+JUDGED = ("messages", *VERDICTS, "receipts", "duplicates", "orphans", "uncovered")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from reconcile.days import DAY, days_between, end_of, iso
+from reconcile import vocabulary as words
+from reconcile.days import DAY, days_between, iso, matures_at
 from reconcile.engine import quote
 from reconcile.errors import ContractError
 from reconcile.settings import Settings
@@ -33,8 +34,6 @@ from reconcile.vocabulary import FINAL, UNKNOWN
 if TYPE_CHECKING:
     import ibis
     from ibis.backends.duckdb import Backend
-
-VERDICT_NAMES = ("confirmed", "pending", "missing", "unknown", "suspect", "not_expected")
 
 
 @dataclass(frozen=True)
@@ -232,7 +231,7 @@ def _counts(bench: Bench) -> dict[str, int]:
     """What the checks and the manifest need of a day's verdicts, in one pass."""
     final = ", ".join(map(quote, FINAL))
     verdicts = ", ".join(
-        f"count(*) FILTER (verdict = {quote(name)}) AS {name}" for name in VERDICT_NAMES
+        f"count(*) FILTER (verdict = {quote(name)}) AS {name}" for name in words.VERDICTS
     )
     return bench.ask(f"""
         SELECT count(*) AS messages, {verdicts}, sum(receipts) AS receipts,
@@ -245,8 +244,7 @@ def _is_closed(bench: Bench, day: date, counts: dict[str, int]) -> bool:
     """Whether all messages of a day are mature and nothing of it is pending."""
     longest = bench.ask("SELECT max(validity_ms) AS ms FROM records_of_day")["ms"]
     validity = max(timedelta(milliseconds=longest), bench.settings.validity)
-    mature_at = end_of(day) + validity + bench.settings.grace
-    return not counts["pending"] and bench.as_of >= mature_at
+    return not counts["pending"] and bench.as_of >= matures_at(day, validity, bench.settings.grace)
 
 
 def _check(
@@ -255,7 +253,7 @@ def _check(
     """Holds a day's tables against each other; nothing is published where a sum is open."""
     bench.lay("summary_of_day", parquet_query(SUMMARY, [parts["summary"].path]))
     bench.lay("reasons_of_day", parquet_query(REASONS, [parts["reasons"].path]))
-    names = ("messages", *VERDICT_NAMES)
+    names = ("messages", *words.VERDICTS)
     sums = ", ".join(
         f"sum({name}) AS {name}" for name in (*names, "receipts", "orphans", "uncovered")
     )
@@ -266,7 +264,7 @@ def _check(
     lone = told["orphans"] + told["uncovered"]
     for name, found, wanted in (
         ("records judged", counts["messages"], known),
-        ("verdicts", sum(counts[n] for n in VERDICT_NAMES), counts["messages"]),
+        ("verdicts", sum(counts[n] for n in words.VERDICTS), counts["messages"]),
         *((f"summary.{n}", told[n], counts[n]) for n in names),
         ("summary.orphans and uncovered", lone, parts["orphans"].rows),
         ("summary.receipts", told["receipts"], counts["receipts"] + lone),

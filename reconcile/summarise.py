@@ -15,7 +15,6 @@ from reconcile.vocabulary import RULES_VERSION
 
 # The quantile of the normal distribution that leaves 2.5 % on either side.
 Z95 = 1.959963984540054
-VERDICTS = ("confirmed", "pending", "missing", "unknown", "suspect", "not_expected")
 MISSING_REASONS = (
     "lost_webhook", "carrier_silent", "platform_expired", "unattributed", "capture_outage",
 )  # fmt: skip
@@ -108,7 +107,7 @@ def _messages(verdicts: ibis.Table) -> ibis.Table:
         .agg(
             **{name: _[name].max() for name in NAMES},
             messages=_.count(),
-            **{name: _.count(where=_.verdict == name) for name in VERDICTS},
+            **{name: _.count(where=_.verdict == name) for name in words.VERDICTS},
             **{
                 f"missing_{reason}": _.count(where=(_.verdict == "missing") & (_.first == reason))
                 for reason in MISSING_REASONS
@@ -150,7 +149,7 @@ def _orphans(orphans: ibis.Table, currency: str) -> ibis.Table:
         )
     )
     money = ibis.literal(0).cast("decimal(38, 8)")
-    zeros = ("messages", *VERDICTS, *(f"missing_{r}" for r in MISSING_REASONS),
+    zeros = ("messages", *words.VERDICTS, *(f"missing_{r}" for r in MISSING_REASONS),
              "delivered", "failed", "expired")  # fmt: skip
     return counted.select(
         *[name for name in GROUP if name != "date"],

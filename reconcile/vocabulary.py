@@ -14,6 +14,8 @@ from importlib.resources import files
 
 RULES_VERSION = "1"
 UNKNOWN = "unknown"
+# Every message has exactly one.
+VERDICTS = ("confirmed", "pending", "missing", "unknown", "suspect", "not_expected")
 
 # A definite status says what became of the message; `unknown` is final but says nothing.
 DEFINITE = ("delivered", "read", "failed", "rejected", "expired", "undeliverable", "deleted")

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta, timezone
-from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from reconcile import days
 from reconcile.days import Window
@@ -57,20 +54,6 @@ def test_window_does_not_run_backwards() -> None:
     assert Window(MIDNIGHT, MIDNIGHT).start == MIDNIGHT
     with pytest.raises(UsageError, match="before it starts"):
         Window(MIDNIGHT, MIDNIGHT - timedelta(seconds=1))
-
-
-@settings(max_examples=50, deadline=None, derandomize=True, database=None)
-@given(
-    whole=st.integers(0, 10**7).map(lambda s: timedelta(seconds=s)),
-    longest=st.integers(10**5, 10**6).map(lambda s: timedelta(seconds=s)),
-)
-def test_split_leaves_no_gap(whole: timedelta, longest: timedelta) -> None:
-    """The pieces follow one another, none is longer than allowed, and together they are all."""
-    pieces = list(days.split(Window(MIDNIGHT, MIDNIGHT + whole), longest))
-    assert sum((p.end - p.start for p in pieces), timedelta()) == whole
-    assert all(timedelta() < p.end - p.start <= longest for p in pieces)
-    assert all(a.end == b.start for a, b in pairwise(pieces))
-    assert not pieces or pieces[0].start == MIDNIGHT
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from reconcile import job
 from reconcile.days import iso, parse_moment
 from reconcile.errors import UsageError
 from reconcile.sandbox.demo import sample_data
+from reconcile.sandbox.generate import generate
 from reconcile.sandbox.server import Sandbox
 from reconcile.settings import Account, Settings, load
 from reconcile.store import Ledger, Store
@@ -160,3 +161,33 @@ def test_kept_numbers(sandbox: Sandbox) -> None:
     heard = set(pd.read_parquet("store/receipts")["recipient"].dropna())
     assert all(number.isdigit() for number in sent | heard)
     assert sent & heard
+
+
+def test_nights_end_where_one_run_ends(tmp_path: Path) -> None:
+    """Night after night with the sandbox's clock: the truth at the end, each record paid once.
+
+    What is paid beyond is what was asked again by id: the messages that were not final yet.
+    """
+    made = generate(tmp_path / "world", messages=1500, days=2, seed=21)
+    monitored: list[dict[str, Any]] = []
+    with Sandbox(made.folder, pending_seconds=0.05) as served:
+        key = tmp_path / "secret"
+        key.write_text(served.api_secret)
+        accounts = [{"api_key": served.api_key, "api_secret_file": str(key)}]
+        for night in ("2026-01-06", "2026-01-07", "2026-01-10", "2026-01-16"):
+            moment = served.now = parse_moment(f"{night}T02:30:00Z")
+            settings = load(
+                base_url=served.base_url, accounts=accounts, dlr=[str(made.folder / "dlr" / "*")],
+                poll_first="50ms", lookback="2d",
+            )  # fmt: skip
+            ended = job.run(settings, job.Asked(), moment, quiet)
+            assert ended.exit_code == 0
+            monitored.append(ended.manifest)
+        assert served.billed_records == ended.ledger.billed
+    asked = [r["found"] for m in monitored for r in m.get("refreshes", [])]
+    assert ended.ledger.billed == 1500 + sum(asked)
+    assert 0 < sum(asked) < 300
+    truth = pd.read_parquet(made.folder / "truth.parquet").set_index("message_id")["verdict"]
+    found = pd.read_parquet("store/verdicts").set_index("message_id")["verdict"]
+    assert found.sort_index().to_dict() == truth.sort_index().to_dict()
+    assert all(ended.ledger.judged[day]["closed"] for day in ("2026-01-05", "2026-01-06"))

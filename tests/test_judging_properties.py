@@ -17,11 +17,12 @@ from random_traffic import Traffic
 
 from reconcile import judging
 from reconcile.days import end_of
-from reconcile.judge.rules import GRID_SENTENCES, RULES, VERDICTS
+from reconcile.judge.rules import GRID_SENTENCES, RULES
 from reconcile.store import UNDATED
 from reconcile.summarise import MISSING_REASONS
 from reconcile.tables import ERROR_CODES, ORPHANS, REASONS, RECEIPTS, SUMMARY, Table
 from reconcile.tables import VERDICTS as VERDICTS_TABLE
+from reconcile.vocabulary import VERDICTS
 
 seeds = st.integers(0, 2**32 - 1)
 few = settings(max_examples=3, deadline=None, derandomize=True, database=None)

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from reconcile.judge.orphans import KINDS
-from reconcile.judge.rules import GRID_SENTENCES, RULES, VERDICTS
+from reconcile.judge.rules import GRID_SENTENCES, RULES
+from reconcile.vocabulary import VERDICTS
 
 SAMPLE = Path(__file__).parent.parent / "sample_data"
 # What no single account's three days can show, and what needs verified signatures.

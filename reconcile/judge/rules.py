@@ -22,7 +22,6 @@ from reconcile.judge.pair import NO, epoch_ms
 
 Holds = Callable[[Any, "Limits"], ibis.Value]
 
-VERDICTS = ("confirmed", "pending", "missing", "unknown", "suspect", "not_expected")
 
 CENT = ibis.literal("0.01").cast("decimal(18, 8)")
 LEAST = ibis.literal("0.0001").cast("decimal(18, 8)")

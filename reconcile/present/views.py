@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconcile.store import Store, parquet_query, read_query
 from reconcile.tables import ERROR_CODES, REASONS, SUMMARY
+from reconcile.vocabulary import VERDICTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +21,7 @@ VIEWS = {
     "reason": (REASONS, ("verdict", "reason")),
     "error-code": (ERROR_CODES, ("receipt_status", "receipt_error_code")),
 }
-COUNTS = ("messages", "confirmed", "pending", "missing", "unknown", "suspect", "not_expected")
+COUNTS = ("messages", *VERDICTS)
 MONEY = ("spend", "spend_unconfirmed")
 
 
