@@ -21,11 +21,21 @@ def write_archive(
     target: Path,
     member: str,
     stopped: Callable[[], bool],
+    longest: int | None = None,
+    order: str = "rowid",
 ) -> int:
     """Writes a listing of the world at a moment, through files so that memory stays bounded.
 
+    Args:
+        world, query, at: which listing.
+        target: the archive.
+        member: the name of its CSV.
+        stopped: where it says so, the archive ends early.
+        longest: how many records it holds at most.
+        order: by what a day's records are sorted; its row ids stand newest first.
+
     Returns:
-        How many records it holds. Where `stopped` says so, the archive ends early.
+        How many records it holds.
     """
     part = target.with_suffix(".csv")
     records = 0
@@ -39,7 +49,8 @@ def write_archive(
         for _, select, values in world.listing(query, at, shows_place=False):
             if stopped():
                 break
-            copy = f"COPY ({select} ORDER BY rowid) TO '{quoted(part)}'"
+            limit = "" if longest is None else f"LIMIT {max(0, longest - records)}"
+            copy = f"COPY ({select} ORDER BY {order} {limit}) TO '{quoted(part)}'"
             options = "FORMAT csv, HEADER false, FORCE_QUOTE *, QUOTE '\"', ESCAPE '\"'"
             records += world.fetch(f"{copy} ({options})", values)[0][0]
             with part.open("rb") as lines:

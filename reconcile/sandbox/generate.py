@@ -79,13 +79,18 @@ def generate(
     start: date = START,
     account: Account = ACCOUNT,
     chunk: int = CHUNK,
+    late_records: float = 0.0,
 ) -> Generated:
     """Writes `messages` in total over `days` UTC days into a folder that is new or empty.
 
+    A share `late_records` of them shows in the API only some hours after the end of its day.
+
     Raises:
-        UsageError: there is something in the folder already, or a number is less than 1.
+        UsageError: there is something in the folder already, or a number cannot be meant.
     """
     _check(folder, messages, days, chunk)
+    if not 0 <= late_records <= 1:
+        raise UsageError(f"late_records must be a share from 0 to 1, not {late_records}")
     folder.mkdir(parents=True, exist_ok=True)
     faults = counts(messages)
     with (
@@ -96,7 +101,12 @@ def generate(
         for part in _plan(messages, days, start, chunk):
             random = np.random.default_rng([seed, part.index])
             own, strange = _invent(random, part, messages, seed, faults)
-            _write_world(folder, part, wording.records(random, own, seed, account))
+            records = wording.records(random, own, seed, account)
+            if late_records:  # of a generator of their own: all else stays as it is without them
+                late = np.random.default_rng([seed, part.index, 1])
+                midnight_ms = _midnight_ms(part.day + timedelta(days=1))
+                records = wording.with_late(late, records, midnight_ms, late_records)
+            _write_world(folder, part, records)
             for group in (own, strange):
                 receipts = traffic.receipts_of(random, group)
                 captures.write(wording.lines(random, group, receipts, seed, account))

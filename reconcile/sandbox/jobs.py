@@ -7,21 +7,22 @@ import secrets
 import threading
 import time
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
 from reconcile.sandbox.archive import write_archive
+from reconcile.sandbox.cruelty import Cruelty
+from reconcile.sandbox.fates import Fate
 from reconcile.sandbox.protocol import (
     FILTERS,
     SWITCHES,
     Query,
-    Refused,
     Request,
     Response,
     as_json,
-    demand_own,
+    no_report,
     problem,
     read_moment,
     read_query,
@@ -31,16 +32,18 @@ from reconcile.sandbox.world import World
 FILE_TTL = timedelta(hours=72)
 REPORT_TTL = timedelta(days=4)
 RUNNING = ("PENDING", "PROCESSING")
-REPORT_STATUSES = (*RUNNING, "SUCCESS", "TRUNCATED", "FAILED", "ABORTED")
+WITH_FILE = ("SUCCESS", "TRUNCATED")
+REPORT_STATUSES = (*RUNNING, *WITH_FILE, "FAILED", "ABORTED")
 _ECHOED = ("product", "account_id", "direction", "callback_url", *FILTERS)
 
 
 class Host(Protocol):
-    """What the reports need of the server: its time and pace, its books, and the lock on them."""
+    """What the reports need of the server: its time, pace and faults, and its books with a lock."""
 
     pending_seconds: float
     seconds_per_million: float
     link_host: str
+    cruelty: Cruelty
     billed_records: int
     lock: threading.Lock
 
@@ -54,10 +57,12 @@ class _Report:
     """An asynchronous report, from its creation to its file."""
 
     request_id: str
+    account: str
     query: Query
     echo: dict[str, object]
     at: datetime
     file: Path
+    fate: Fate
     status: str = "PENDING"
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -91,15 +96,21 @@ class Reports:
         given = {n: str(v).lower() if isinstance(v, bool) else str(v) for n, v in present.items()}
         at = self._host.now
         query = read_query(given, at, is_report=True)
-        demand_own(account, query.account_id)
+        self._world.accounts.demand_right(account, query.account_id)
+        if given.get("include_subaccounts") == "true":
+            others = self._world.accounts.subaccounts(query.account_id)
+            query = replace(query, subaccounts=others)
         echo: dict[str, object] = {name: given[name] for name in _ECHOED if name in given}
         echo |= {name: given.get(name) == "true" for name in SWITCHES}
         start, end = query.window(at)
         echo |= {"date_start": _stamp(query.start or start), "date_end": _stamp(end)}
-        return as_json(self._describe(self._start(query, echo, at)))
+        return as_json(self._describe(self._start(account, query, echo, at)))
 
     def show_all(self, request: Request, account: str) -> Response:
-        """The account's reports that have one of some statuses."""
+        """The account's reports that have one of some statuses.
+
+        Asked with a subaccount's key, those of its records that its primary created.
+        """
         given = request.query
         wanted = {each.strip() for each in given.get("status", "").split(",")}
         dates = {name: read_moment(given.get(name, "")) for name in ("date_from", "date_to")}
@@ -109,12 +120,14 @@ class Reports:
         if wrong:
             kind, title = "/reports#invalid-request-parameters", "Invalid request parameter"
             raise problem(400, kind, title, f"Invalid request parameter: {', '.join(wrong)}.")
-        demand_own(account, given["account_id"])
+        asked = given["account_id"]
+        self._world.accounts.demand_right(account, asked)
         since, until = dates["date_from"], dates["date_to"]
         reports = [
             self._describe(report)
             for report in self._of(account)
             if report.status in wanted
+            and asked in (account, report.query.account_id)
             and (since is None or report.at >= since)
             and (until is None or report.at < until)
         ]
@@ -144,7 +157,7 @@ class Reports:
                 kind = "application/octet-stream"
                 headers = {"Content-Type": kind, "Content-Disposition": named}
                 return Response(200, report.file, headers)
-        raise _no_report(name)
+        raise no_report(name)
 
     def close(self) -> None:
         """Aborts every report and waits for the threads."""
@@ -153,11 +166,12 @@ class Reports:
         for thread in self._threads:
             thread.join()
 
-    def _start(self, query: Query, echo: dict[str, object], at: datetime) -> _Report:
+    def _start(self, account: str, query: Query, echo: dict[str, object], at: datetime) -> _Report:
         """Starts a report of the world as it stands at a moment."""
         request_id = f"ri{secrets.token_hex(3)[1:]}-{uuid.uuid4()}"
         file = self._scratch / f"{uuid.uuid4()}.zip"
-        report = _Report(request_id, query, echo, at, file)
+        fate = self._host.cruelty.fate(lambda: self._world.count(query, at))
+        report = _Report(request_id, account, query, echo, at, file, fate)
         self._reports[request_id] = report
         thread = threading.Thread(target=self._process, args=[report], daemon=True)
         self._threads.append(thread)
@@ -172,24 +186,30 @@ class Reports:
             if report.is_running:
                 report.status, report.started_at = "PROCESSING", host.now
         begun = time.monotonic()
-        query = report.query
-        member = f"report_{query.product}_{query.account_id}_{host.now:%Y%m%d}.csv"
-        try:
-            stopped = report.cancelled.is_set
-            records = write_archive(self._world, query, report.at, report.file, member, stopped)
-        except Exception:  # whatever it was, a client learns of it as it would from Vonage
-            records, ended = 0, "FAILED"
-        else:
-            ended = "SUCCESS"
+        records, ended = self._write(report)
         pace = host.seconds_per_million * records / 1e6
-        report.cancelled.wait(max(0.0, begun + pace - time.monotonic()))
+        left = max(0.0, begun + pace - time.monotonic())
+        report.cancelled.wait(left + report.fate.slow_seconds)
         with host.lock:
             if report.is_running:
                 report.status, report.records = ended, records
-                report.finished_at = host.now if ended == "SUCCESS" else None
+                report.finished_at = host.now if ended in WITH_FILE else None
                 host.billed_records += records
             else:
                 report.file.unlink(missing_ok=True)
+
+    def _write(self, report: _Report) -> tuple[int, str]:
+        """Writes a report's file if it is to have one: how many records, and how it ends."""
+        query, fate, stopped = report.query, report.fate, report.cancelled.is_set
+        if fate.status not in WITH_FILE:
+            return 0, fate.status
+        member = f"report_{query.product}_{query.account_id}_{self._host.now:%Y%m%d}.csv"
+        where = report.file, member, stopped
+        try:
+            records = write_archive(self._world, query, report.at, *where, fate.longest, fate.order)
+        except Exception:  # whatever it was, a client learns of it as it would from Vonage
+            return 0, "FAILED"
+        return records, fate.status
 
     def _abort(self, report: _Report) -> bool:
         """Aborts a report, unless it has ended."""
@@ -204,14 +224,14 @@ class Reports:
         """The account's reports that are not forgotten yet, oldest first."""
         now = self._host.now
         reports = list(self._reports.values())
-        return [r for r in reports if r.query.account_id == account and now - r.at <= REPORT_TTL]
+        return [r for r in reports if r.account == account and now - r.at <= REPORT_TTL]
 
     def _find(self, request: Request, account: str) -> _Report:
         name = request.path.rpartition("/")[2]
         for report in self._of(account):
             if report.request_id == name:
                 return report
-        raise _no_report(name)
+        raise no_report(name)
 
     def _describe(self, report: _Report) -> dict[str, object]:
         """A report as creation, status, list and cancellation show it."""
@@ -228,15 +248,10 @@ class Reports:
             if report.started_at:
                 body["start_time"] = _stamp(report.started_at)
             if report.finished_at:
-                body["items_count"] = report.records
+                body["items_count"] = report.records + report.fate.miscount
                 media = f"{host}/v3/media/{report.file.stem}"
                 links["download_report"] = {"href": media}
         return body
-
-
-def _no_report(name: str) -> Refused:
-    detail = f"Report {name} does not exist, or you do not have access."
-    return problem(404, "#not-found", "Invalid report ID", detail)
 
 
 def _stamp(moment: datetime) -> str:

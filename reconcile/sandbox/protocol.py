@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Literal
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from reconcile.days import iso, parse_moment
@@ -106,11 +107,25 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """An HTTP response; a body that is a path is sent from the file."""
+    """An HTTP response; a body that is a path is sent from the file.
+
+    Attributes:
+        billed: how many records it costs.
+        sent: how much of it reaches the client before the connection ends.
+        silence: seconds from there until the connection is closed.
+    """
 
     status: int
     body: bytes | Path
     headers: Mapping[str, str] = field(default_factory=dict)
+    billed: int = 0
+    sent: Literal["all", "half", "nothing"] = "all"
+    silence: float = 0.0
+
+    @property
+    def size(self) -> int:
+        """The bytes of its body."""
+        return self.body.stat().st_size if isinstance(self.body, Path) else len(self.body)
 
 
 @dataclass(frozen=True)
@@ -126,6 +141,7 @@ class Query:
     filters: tuple[tuple[str, str], ...] = ()
     include_message: bool = False
     show_concatenated: bool = False
+    subaccounts: tuple[str, ...] = ()
 
     def window(self, at: datetime) -> tuple[datetime, datetime]:
         """The half-open time asked for, but not what the API holds no more at a moment."""
@@ -179,13 +195,16 @@ class RateLimit:
             is_over = len(arrivals) > limit
         if is_over:
             detail = f"At most {limit} requests a second are allowed."
-            raise problem(429, "/reports#rate-limit", "Rate limit exceeded", detail, self._wait)
+            raise too_many(detail, self._wait)
 
 
-def demand_own(account: str, asked: str) -> None:
-    if asked != account:
-        detail = "User not authorized to query the requested data."
-        raise problem(403, "#forbidden", "Forbidden", detail)
+def too_many(detail: str, headers: Mapping[str, str] | None = None) -> Refused:
+    return problem(429, "/reports#rate-limit", "Rate limit exceeded", detail, headers)
+
+
+def no_report(name: str) -> Refused:
+    detail = f"Report {name} does not exist, or you do not have access."
+    return problem(404, "#not-found", "Invalid report ID", detail)
 
 
 def invalid(wrong: Mapping[str, str], is_report: bool = False) -> Refused:
@@ -215,7 +234,7 @@ def read_query(given: Mapping[str, str], at: datetime, *, is_report: bool) -> Qu
     wrong = _wrong_parameters(given, at, is_report)
     if wrong:
         raise invalid(wrong, is_report)
-    ids = tuple(dict.fromkeys(re.findall(r"[^\s,]+", given.get("id", ""))))
+    ids = read_ids(given)
     others = [name for name in (*DATES, *FILTERS, "cursor", "iv") if name in given]
     if ids and others:
         detail = "When using message_id, the following parameters are not supported: "
@@ -232,6 +251,11 @@ def read_query(given: Mapping[str, str], at: datetime, *, is_report: bool) -> Qu
         include_message=given.get("include_message") == "true",
         show_concatenated=given.get("show_concatenated") == "true",
     )
+
+
+def read_ids(given: Mapping[str, str]) -> tuple[str, ...]:
+    """The ids that a request names, each once."""
+    return tuple(dict.fromkeys(re.findall(r"[^\s,]+", given.get("id", ""))))
 
 
 def next_target(given: Mapping[str, str], paging: Mapping[str, str]) -> str:

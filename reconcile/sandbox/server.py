@@ -4,14 +4,18 @@
     POST   /v2/reports            creates a report; GET with a status lists them
     GET    /v2/reports/{id}       its status; DELETE cancels it
     GET    /v3/media/{id}         its ZIP
-    GET    /_sandbox              what was asked and billed; PUT /_sandbox/now {"now": …} sets time
+    GET    /_sandbox              what was asked, billed and struck; PUT /_sandbox/now {"now": …}
+                                  sets time, PUT /_sandbox/faults {"faults": {…}} what fails
 
 Each request takes one way: `_Handler` reads it into a `Request`, `Sandbox.respond` makes a
-`Response` of it, and `_Handler._answer` writes that. A refusal is a `Refused`, raised.
+`Response` of it, and `_Handler._answer` writes that. A refusal is a `Refused`, raised. Where
+something is to go wrong, `Cruelty` says so, for a whole answer or a report: the rest knows nothing
+of faults.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import secrets
 import shutil
@@ -21,7 +25,9 @@ import tempfile
 import threading
 import uuid
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -32,9 +38,13 @@ from typing import Any, Self
 from reconcile.days import iso, parse_moment
 from reconcile.errors import InputError, UsageError
 from reconcile.sandbox import protocol
+from reconcile.sandbox.broken_answers import Knobs
+from reconcile.sandbox.cruelty import Cruelty, HowOften
 from reconcile.sandbox.jobs import Reports
 from reconcile.sandbox.protocol import Query, RateLimit, Refused, Request, Response, as_json
 from reconcile.sandbox.world import Place, World
+
+_COPY_BYTES = 1 << 18
 
 
 class Sandbox:
@@ -48,9 +58,20 @@ class Sandbox:
         seconds_per_million: how long at least the processing of a million records takes.
         retry_after: whether a 429 says how long to wait (the documentation is silent).
         link_host: the host in links; by default the real API's, which clients must map to theirs.
+        latency: seconds that every answer of the API waits before it is written.
+        faults: what goes wrong, and how often; `reconcile.sandbox.cruelty` has the table. An int
+            strikes the first so many, a float between 0 and 1 each with that probability.
+        fault_seed: of the faults' random numbers.
+        stall_seconds: how long an answer that stalls is silent.
+        truncate_after: how many records a truncated report has.
+        redirect_to: the host, as a base URL, to which `redirect_file` leads.
+
+    Attributes:
+        requests: those that reached the API, in order.
 
     Raises:
         InputError: the folder is missing or malformed, or the port is taken.
+        UsageError: there is no fault of that name, or a number that cannot be meant.
     """
 
     def __init__(
@@ -63,9 +84,18 @@ class Sandbox:
         seconds_per_million: float = 2.0,
         retry_after: bool = True,
         link_host: str = "https://api.nexmo.com",
+        latency: float = 0.0,
+        faults: Mapping[str, HowOften] | None = None,
+        fault_seed: int = 0,
+        stall_seconds: float = 5.0,
+        truncate_after: int = 1000,
+        redirect_to: str | None = None,
     ) -> None:
         self.pending_seconds, self.seconds_per_million = pending_seconds, seconds_per_million
-        self.link_host = link_host.rstrip("/")
+        self.link_host, self.latency = link_host.rstrip("/"), latency
+        knobs = Knobs(stall_seconds, truncate_after, redirect_to)
+        self.cruelty = Cruelty(faults or {}, fault_seed, knobs)
+        self.requests: list[Request] = []
         self._rate_limit = RateLimit(retry_after=retry_after)
         self.now = now
         self.billed_records = self.downloads = 0
@@ -89,7 +119,7 @@ class Sandbox:
             undo.callback(self._server.server_close)
             self._cleanup = undo.pop_all()
         self.base_url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self.api_key, self.api_secret = next(iter(self._world.accounts.items()))
+        self.api_key, self.api_secret = next(iter(self._world.accounts.secrets.items()))
 
     @property
     def now(self) -> datetime:
@@ -101,6 +131,15 @@ class Sandbox:
         if moment is not None and moment.utcoffset() is None:
             raise UsageError("the sandbox's time needs a time zone")
         self._now = moment and moment.astimezone(UTC)
+
+    @property
+    def faults(self) -> Mapping[str, HowOften]:
+        """What goes wrong, and how often; it can be set anew at any time, and then counts anew."""
+        return self.cruelty.faults
+
+    @faults.setter
+    def faults(self, faults: Mapping[str, HowOften]) -> None:
+        self.cruelty.faults = faults
 
     def __enter__(self) -> Self:
         if self._thread is None:
@@ -127,12 +166,24 @@ class Sandbox:
         self._cleanup.close()
 
     def respond(self, request: Request) -> Response:
-        """The answer to a request, as documented."""
+        """The answer to a request, as documented unless a fault strikes."""
         try:
             if request.path.startswith("/_sandbox"):
                 return self._control(request)
+            self.requests.append(request)
             account = self._authenticate(request)
             self._rate_limit.admit(account, request.endpoint)
+            return self.cruelty.answer(request, partial(self._work, account))
+        except Refused as refusal:
+            return refusal.response
+
+    def pause(self, seconds: float) -> None:
+        """Lets time pass, unless the sandbox is closed meanwhile."""
+        self._closed.wait(seconds)
+
+    def _work(self, account: str, request: Request) -> Response:
+        """The answer that is due to an account."""
+        try:
             match request.method, request.endpoint:
                 case "GET", "/v2/reports/records":
                     return self._list_records(request, account)
@@ -157,27 +208,37 @@ class Sandbox:
         with self.lock:
             if not request.path.startswith("/_sandbox"):
                 self.request_counts[f"{request.method} {request.endpoint} {response.status}"] += 1
+                self.billed_records += response.billed
             self.downloads += isinstance(response.body, Path)
 
     def _control(self, request: Request) -> Response:
         """What stands outside the API: for people and tests."""
-        if (request.method, request.path) == ("PUT", "/_sandbox/now"):
-            try:
-                moment = json.loads(request.body)["now"]
-                self.now = None if moment is None else parse_moment(moment)
-            except (ValueError, LookupError, TypeError, AttributeError, UsageError) as error:
-                detail = 'Send {"now": "2026-01-05T02:00:00Z"} or {"now": null}.'
-                raise protocol.problem(400, "#invalid-json", "Malformed JSON", detail) from error
-        elif (request.method, request.path) != ("GET", "/_sandbox"):
-            raise protocol.problem(404, "#not-found", "Not found", "There is no such control.")
+        try:
+            match request.method, request.path:
+                case "GET", "/_sandbox":
+                    pass
+                case "PUT", "/_sandbox/now":
+                    moment = json.loads(request.body)["now"]
+                    self.now = None if moment is None else parse_moment(moment)
+                case "PUT", "/_sandbox/faults":
+                    self.faults = json.loads(request.body)["faults"]
+                case _:
+                    detail = "There is no such control."
+                    raise protocol.problem(404, "#not-found", "Not found", detail)
+        except (ValueError, LookupError, TypeError, AttributeError, UsageError) as error:
+            sent = '{"now": "2026-01-05T02:00:00Z"}, {"now": null} or {"faults": {"error_500": 3}}'
+            detail = f"{error}: send {sent}."
+            raise protocol.problem(400, "#invalid-json", "Malformed JSON", detail) from error
         with self.lock:
             billed = {"billed_records": self.billed_records, "downloads": self.downloads}
-            return as_json({"now": iso(self.now), "requests": dict(self.request_counts), **billed})
+            cruelty = {"faults": dict(self.faults), "struck": dict(self.cruelty.struck)}
+            asked = {"now": iso(self.now), "requests": dict(self.request_counts)}
+            return as_json(asked | billed | cruelty)
 
     def _authenticate(self, request: Request) -> str:
         """The account whose key and secret came with a request."""
         key, secret = request.credentials
-        if self._world.accounts.get(key) != secret:
+        if self._world.accounts.secrets.get(key) != secret:
             detail = "You did not provide correct credentials."
             raise protocol.problem(401, "#unauthorized", "Unauthorized", detail)
         return key
@@ -186,7 +247,7 @@ class Sandbox:
         """One page of a listing, or the records of some ids."""
         given, at, place = request.query, self.now, None
         query = protocol.read_query(given, at, is_report=False)
-        protocol.demand_own(account, query.account_id)
+        self._world.accounts.demand_right(account, query.account_id)
         if "cursor" in given or "iv" in given:
             cursor = given.get("cursor", ""), given.get("iv", ""), query
             if cursor not in self._cursors:
@@ -204,8 +265,6 @@ class Sandbox:
                 extra |= {"cursor": secrets.token_urlsafe(135), "iv": secrets.token_urlsafe(16)}
                 self._cursors[extra["cursor"], extra["iv"], query] = at, place
                 links["next"] = {"href": self.link_host + protocol.next_target(given, extra)}
-        with self.lock:
-            self.billed_records += len(records)
         page = {
             "_links": links,
             "request_id": str(uuid.uuid4()),
@@ -218,7 +277,7 @@ class Sandbox:
             **extra,
             "records": records,
         }
-        return as_json(page)
+        return replace(as_json(page), billed=len(records))
 
 
 class _Server(ThreadingHTTPServer):
@@ -281,20 +340,30 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_DELETE = _handle  # noqa: N815 - http.server's names
 
     def _answer(self, request: Request, response: Response) -> None:
-        """Writes a response: every one passes here, and here alone one could be spoilt."""
-        self.server.sandbox.count(request, response)
-        body = response.body
-        self.send_response(response.status)
-        for name, value in response.headers.items():
+        """Writes as much of a response as is to be sent."""
+        sandbox = self.server.sandbox
+        sandbox.count(request, response)
+        sandbox.pause(0 if request.path.startswith("/_sandbox") else sandbox.latency)
+        if response.sent != "nothing":
+            self._write(response, response.size if response.sent == "all" else response.size // 2)
+        if response.sent != "all":
+            self.wfile.flush()
+            sandbox.pause(response.silence)
+            self.close_connection = True
+
+    def _write(self, response: Response, size: int) -> None:
+        """Writes the headers of a whole response, and so many bytes of its body."""
+        self.send_response_only(response.status)
+        own = {"Server": self.version_string(), "Date": self.date_time_string()}
+        length = {"Content-Length": str(response.size)}
+        for name, value in (own | dict(response.headers) | length).items():
             self.send_header(name, value)
-        size = body.stat().st_size if isinstance(body, Path) else len(body)
-        self.send_header("Content-Length", str(size))
         self.end_headers()
-        if isinstance(body, Path):
-            with body.open("rb") as content:
-                shutil.copyfileobj(content, self.wfile)
-        else:
-            self.wfile.write(body)
+        body = response.body
+        with body.open("rb") if isinstance(body, Path) else io.BytesIO(body) as content:
+            while chunk := content.read(min(size, _COPY_BYTES)):
+                self.wfile.write(chunk)
+                size -= len(chunk)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
         """Keeps stderr silent."""

@@ -108,6 +108,13 @@ def records(random: Random, messages: Messages, seed: int, account: Account) -> 
     return pa.table(columns)
 
 
+def with_late(random: Random, table: pa.Table, midnight_ms: int, share: float) -> pa.Table:
+    """The same rows, a share of which shows only some hours after the midnight of its day."""
+    shown_ms = midnight_ms + random.integers(3_600_000, 12 * 3_600_000, len(table))
+    in_time = random.random(len(table)) >= share
+    return table.append_column("visible_from", _seconds(shown_ms, in_time))
+
+
 def lines(
     random: Random, messages: Messages, receipts: Receipts, seed: int, account: Account
 ) -> Lines:

@@ -4,9 +4,9 @@
     DIR/world/day=YYYY-MM-DD/*.parquet          one row a message, by the UTC day of date_received
     DIR/world.csv                               rows written by hand, blank where null
 
-A message exists from its `date_received` on, and until its `hidden_from` if it has one. Until its
-`date_finalized` it shows `status_before`, and neither that date nor a latency nor an error: so the
-same folder answers for any moment.
+A message exists from its `date_received` on, or from a later `visible_from` if its record was late,
+and until its `hidden_from` if it has one. Until its `date_finalized` it shows `status_before`, and
+neither that date nor a latency nor an error: so the same folder answers for any moment.
 
 Listing a day sorts it once into a table of a scratch database; after that a page is a range of
 its row ids, and costs milliseconds however long the day is.
@@ -17,12 +17,11 @@ its row ids, and costs milliseconds however long the day is.
 from __future__ import annotations
 
 import csv
-import json
 import threading
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -30,13 +29,15 @@ import pyarrow.parquet as pq
 
 from reconcile.days import day_of, parse_day, parse_moment
 from reconcile.errors import InputError, UsageError
+from reconcile.sandbox.accounts import read_accounts
 from reconcile.sandbox.protocol import TICK, Query
 
-FORMAT = 1
 PAGE_RECORDS = 1000
 
 _TYPES = {
-    **dict.fromkeys(("date_received", "date_finalized", "hidden_from"), "TIMESTAMP"),
+    **dict.fromkeys(
+        ("date_received", "date_finalized", "visible_from", "hidden_from"), "TIMESTAMP"
+    ),
     **dict.fromkeys(("latency", "validity_period"), "BIGINT"),
     "total_price": "DECIMAL(18, 8)",
     "concatenated": "BOOLEAN",
@@ -51,7 +52,7 @@ _COLUMNS = (
     "from", "to", "changed_from", "forced_from", "country", "country_name", "provider",
     "network", "network_name", "date_received", "date_finalized", "status_before", "status",
     "latency", "error_code", "error_code_description", "currency", "total_price",
-    "concatenated", "validity_period", "message_body", "hidden_from",
+    "concatenated", "validity_period", "message_body", "visible_from", "hidden_from",
 )
 # fmt: on
 _IS_FINAL = "date_finalized <= $at"
@@ -148,6 +149,12 @@ class World:
                 select = f"SELECT {place}{_shown(query)} FROM {source}"
                 yield day, f"{select} WHERE {where} AND rowid > {behind}", values
 
+    def count(self, query: Query, at: datetime) -> int:
+        """How many records a listing has at a moment."""
+        parts = self.listing(query, at, shows_place=False)
+        counts = (self.fetch(f"SELECT count(*) FROM ({select})", v) for _, select, v in parts)
+        return sum(rows[0][0] for rows in counts)
+
     def _days_with(self, ids: tuple[str, ...]) -> list[date]:
         """The days, newest first, that may hold one of some ids."""
         if not self._days:
@@ -202,24 +209,6 @@ class World:
         return days
 
 
-def read_accounts(path: Path) -> dict[str, str]:
-    """Each account's secret by its key, in the order of the file."""
-
-    def refuse(why: object) -> NoReturn:
-        raise InputError(f"{path.parent} is no data folder of the sandbox: {path.name} {why}")
-
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] != FORMAT:
-            refuse(f"has format {content['format']!r}, not {FORMAT}")
-        accounts = {str(each["api_key"]): str(each["api_secret"]) for each in content["accounts"]}
-    except OSError as error:
-        refuse(f"cannot be read ({error.strerror})")
-    except (ValueError, KeyError, TypeError, AttributeError):
-        refuse("does not hold a format and a list of accounts with api_key and api_secret")
-    return accounts or refuse("names no account")
-
-
 def write_days(file: Path, target: Path) -> list[date]:
     """Writes a world.csv as the days of a world; other columns than times stay text."""
     days: dict[date, list[dict[str, object]]] = {}
@@ -263,19 +252,27 @@ def _conditions(query: Query, at: datetime) -> tuple[str, dict[str, object]]:
         name: moment.astimezone(UTC).replace(tzinfo=None) for name, moment in moments.items()
     }
     terms = ["message.date_received <= $at", "coalesce(message.hidden_from > $at, true)"]
+    terms += ["coalesce(message.visible_from <= $at, true)"]
     terms += ["message.date_received >= $start", "message.date_received < $end"]
-    same = {"account_id": query.account_id, "product": query.product, "direction": query.direction}
+    same = {"product": query.product, "direction": query.direction}
     for name, value in {**same, **dict(query.filters)}.items():
         if value:
             values[f"is_{name}"] = value
             column = _STATUS if name == "status" else f'message."{name}"'
             terms.append(f"{column} = $is_{name}")
+    accounts = _listed("account", (query.account_id, *query.subaccounts), values)
+    terms.append(f"message.account_id IN ({accounts})")
     if query.ids:
-        names = [f"id_{n}" for n in range(len(query.ids))]
-        values |= dict(zip(names, query.ids, strict=True))
-        listed = ", ".join(f"${name}" for name in names)
-        terms.append(f"(message.message_id IN ({listed}) OR message.id IN ({listed}))")
+        ids = _listed("id", query.ids, values)
+        terms.append(f"(message.message_id IN ({ids}) OR message.id IN ({ids}))")
     return " AND ".join(terms), values
+
+
+def _listed(name: str, words: Iterable[str], values: dict[str, object]) -> str:
+    """The words as a statement names them, which are entered in its values."""
+    named = {f"{name}_{n}": word for n, word in enumerate(words)}
+    values |= named
+    return ", ".join(f"${each}" for each in named)
 
 
 def _shown(query: Query) -> str:
