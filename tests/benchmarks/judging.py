@@ -1,8 +1,8 @@
-"""Times the judging of one day against two programs that conclude the same: pandas and plain SQL.
+"""Times the judging of one day against three programs that conclude the same.
 
     python tests/benchmarks/judging.py --messages 1000000 5000000
 
-First all three must write the same tables; only then is anything timed. This process imports
+First all four must write the same tables; only then is anything timed. This process imports
 nothing heavy: a child's peak memory begins with what its parent held when it was started.
 """
 
@@ -25,8 +25,9 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 PROGRAMS = {
     "ours": "ours.py",
-    "(a) pandas": "rival_pandas.py",
+    "(a) plain pandas": "rival_plain_pandas.py",
     "(b) DuckDB SQL": "rival_sql.py",
+    "(c) tuned pandas": "rival_pandas.py",
 }
 STARTS = 20
 
@@ -117,7 +118,7 @@ def _compare(folder: Path, calls: dict[str, list[object]], day: str) -> None:
         found = _python(HERE / "equal.py", folder / "store", theirs, "--day", day)
         if found:
             raise SystemExit(f"ours and {name} differ, so nothing was timed:\n{found}")
-    _say("all three programs wrote the same tables")
+    _say("all four programs wrote the same tables")
 
 
 def _python(*call: object) -> str:

@@ -1,6 +1,6 @@
-"""The same verdicts and tables in pandas, from parquet to parquet.
+"""The same verdicts and tables in tuned pandas, from parquet to parquet.
 
-What one would write for this one day and one account: columns and group-bys, no row loops. Money is
+What somebody who knows pandas well would make of it, for this one day and one account. Money is
 kept in Arrow's decimals (Python's would be objects), short repeated texts are categories where that
 helps, and only messages with several receipts are sorted and grouped.
 """
