@@ -33,8 +33,10 @@ SETTING_FLAGS = {
     "base_url": "Where the Reports API is [https://api.nexmo.com].",
     "via": "auto, sync or async [auto].",
     "account_id": "Account to download [the API key].",
+    "products": "SMS, MESSAGES or both, with a comma [SMS].",
     "currency": "Currency of prices that carry none.",
     "lookback": "How far back a run without dates looks [14d].",
+    "fill_holes": "How far back days that are not whole are made so [396d].",
     "settle": "How long a day rests before it is asked for [1h].",
     "validity": "How long Vonage tries a message [72h].",
     "longest_validity": "The longest ttl you send with [7d].",
@@ -56,12 +58,13 @@ SETTING_FLAGS = {
     "temp_directory": "Where the engine spills [in the store].",
 }
 STORE_ONLY = ("store",)
-FETCHING = ("store", "base_url", "via", "account_id", "lookback", "settle", "pii", "pii_key_file",
-            "connect_timeout", "read_timeout", "retries", "retry_longest", "poll_first",
-            "poll_max", "report_timeout", "refresh_limit", "max_billed_records", "memory_limit",
-            "threads", "temp_directory")  # fmt: skip
-JUDGING = ("store", "currency", "validity", "longest_validity", "grace", "too_fast", "pii",
-           "memory_limit", "threads", "temp_directory")  # fmt: skip
+FETCHING = ("store", "base_url", "via", "account_id", "products", "lookback", "fill_holes",
+            "settle", "validity", "grace", "pii", "pii_key_file", "connect_timeout", "read_timeout",
+            "retries", "retry_longest", "poll_first", "poll_max", "report_timeout",
+            "refresh_limit", "max_billed_records", "memory_limit", "threads",
+            "temp_directory")  # fmt: skip
+JUDGING = ("store", "account_id", "products", "currency", "validity", "longest_validity", "grace",
+           "too_fast", "pii", "memory_limit", "threads", "temp_directory")  # fmt: skip
 INGESTING = ("store", "pii", "pii_key_file", "memory_limit", "threads", "temp_directory")
 
 Command = Callable[..., Any]
@@ -190,26 +193,76 @@ def run(
 
 
 @cli.command()
+@click.argument("archives", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--plan", "only_plan", is_flag=True, help="Say what would be asked; ask nothing.")
+@click.option("--archive", is_flag=True, help="Take in FILES: reports that you have already.")
 @settings_flags(*FETCHING)
 @days_flags
 @as_of_flag
+@format_flag
 def fetch(
-    settings: Settings, date_: str | None, from_: str | None, to: str | None, as_of: str | None
-) -> None:
+    archives: tuple[Path, ...], only_plan: bool, archive: bool, settings: Settings,
+    date_: str | None, from_: str | None, to: str | None, as_of: str | None, form: str,
+) -> None:  # fmt: skip
     """Downloads records only: the days that are not whole yet.
 
+    With --archive it asks nothing of Vonage: it takes in report ZIPs or CSVs, also the dashboard's
+    export. --from and --to say which days they hold whole; without, from first record to last.
+
     \b
-    Example:
+    Examples:
+      reconcile fetch --plan
       reconcile fetch --from 2026-01-01 --to 2026-02-01 --via async
+      reconcile fetch --archive ~/Downloads/SMS_*.zip
     """
+    asked, moment = _asked(date_, from_, to), _moment(as_of)
+    if archive != bool(archives) or (archive and only_plan):
+        raise UsageError("--archive goes with the files to take in, and without --plan")
+    if archive:
+        _import(settings, archives, asked, moment)
+    elif only_plan:
+        _foresee(settings, asked, moment, form)
+    else:
+        _fetch(settings, asked, moment, given=bool(as_of))
+
+
+def _fetch(settings: Settings, asked: Any, moment: datetime, *, given: bool) -> None:
     from reconcile import job
+    from reconcile.fetching import connected
     from reconcile.present.progress import progress
 
     accounts = settings.credentials()
-    with progress() as tell, job.opened(settings, _moment(as_of), tell, given=bool(as_of)) as this:
-        job.fetch(this, job.plan(this, _asked(date_, from_, to), accounts), accounts)
+    with progress() as tell, job.opened(settings, moment, tell, given=given) as this:
+        days = job.plan(this, asked)
+        with connected(this, accounts) as vonage:
+            job.fetch(this, vonage, days)
         job.finish(this, "fetch")
     _tell_end(this, show=False)
+
+
+def _foresee(settings: Settings, asked: Any, moment: datetime, form: str) -> None:
+    from reconcile import job
+    from reconcile.present.foreseen import foreseen
+    from reconcile.run import looked_at
+
+    if not settings.owners():
+        settings.credentials()  # says what is missing
+    with looked_at(settings, moment) as this:
+        click.echo(foreseen(job.foresee(this, asked), settings, form), nl=False)
+
+
+def _import(settings: Settings, files: tuple[Path, ...], asked: Any, moment: datetime) -> None:
+    from reconcile import importing, job
+    from reconcile.present.progress import progress
+
+    days = (asked.start, asked.end) if asked.start else None
+    with progress() as tell, job.opened(settings, moment, tell) as this:
+        for file in files:
+            told = importing.take_in(this, file, days)
+            of = ", ".join(f"{n:,} of account {name}" for name, n in sorted(told.records.items()))
+            click.echo(f"{file}: {told.product} records: {of or 'none'}; {told.rejects} rejects; "
+                       f"taken as whole from {told.first} to {told.last}")  # fmt: skip
+        job.finish(this, "fetch")
 
 
 @cli.command()
@@ -254,7 +307,7 @@ def judge(
     from reconcile.present.progress import progress
 
     with progress() as tell, job.opened(settings, _moment(as_of), tell, given=bool(as_of)) as this:
-        job.judge(this, job.plan(this, _asked(date_, from_, to), []))
+        job.judge(this, job.plan(this, _asked(date_, from_, to), offline=True))
         job.finish(this, "judge")
     _tell_end(this, show=sys.stdout.isatty())
 
@@ -380,22 +433,62 @@ def generate(folder: Path, messages: int, days: int, seed: int, start: str | Non
 )
 @click.option("--port", type=int, default=8025, show_default=True, help="0: any that is free.")
 @click.option("--now", help="Answer as the world stood then (ISO 8601) [the clock].")
-def serve(data: Path, port: int, now: str | None) -> None:
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="NAME[=HOW_OFTEN]",
+    help="Be cruel: the first N times, or with a probability; `sandbox faults` lists them.",
+)
+@click.option("--fault-seed", type=int, default=0, show_default=True)
+@click.option("--latency", default="0s", show_default=True, help="How long each answer waits.")
+@click.option("--stall", default="5s", show_default=True, help="How long a stall lasts.")
+@click.option(
+    "--truncate-after",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="Records after which a report that is struck is cut.",
+)
+def serve(
+    data: Path, port: int, now: str | None, faults: tuple[str, ...], fault_seed: int, latency: str,
+    stall: str, truncate_after: int,
+) -> None:  # fmt: skip
     """Serves a world as the Reports API does, on loopback, until it is stopped.
 
     \b
-    Example:
+    Examples:
       reconcile sandbox serve --data world
+      reconcile sandbox serve --data world --fault error_503=0.05 --fault report_failed=1
     """
-    from reconcile.days import parse_moment
+    from reconcile.days import parse_duration, parse_moment
+    from reconcile.sandbox.cruelty import read_faults
     from reconcile.sandbox.server import Sandbox
 
     moment = parse_moment(now) if now else None
-    with Sandbox(data, port=port, now=moment) as served:
+    with Sandbox(
+        data, port=port, now=moment, faults=read_faults(faults), fault_seed=fault_seed,
+        latency=parse_duration(latency).total_seconds(),
+        stall_seconds=parse_duration(stall).total_seconds(), truncate_after=truncate_after,
+    ) as served:  # fmt: skip
         click.echo(f"export VONAGE_API_KEY={served.api_key} VONAGE_API_SECRET={served.api_secret}")
         click.echo(f"# serving {data} at {served.base_url}, for --base-url; stop with Ctrl-C")
         sys.stdout.flush()
         served.serve_forever()
+
+
+@sandbox.command()
+def faults() -> None:
+    """Lists the faults that `serve --fault` knows.
+
+    \b
+    Example:
+      reconcile sandbox faults
+    """
+    from reconcile.sandbox.cruelty import FAULTS
+
+    for fault in FAULTS:
+        click.echo(f"{fault.name:26} {fault.sentence}")
 
 
 def _asked(date_: str | None, from_: str | None, to: str | None) -> Any:
@@ -462,9 +555,17 @@ def main() -> None:
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         code = INTERRUPTED
+    except SystemExit as end:
+        if end.code != TERMINATED:
+            raise
+        code = TERMINATED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = BUG
+    if code in (INTERRUPTED, TERMINATED):
+        # Threads that wait for Vonage must not hold up the end.
+        sys.stdout.flush()
+        os._exit(code)
     sys.exit(code)
 
 

@@ -37,16 +37,33 @@ def _globs(value: Any) -> Any:
     return json.loads(value) if value.startswith("[") else [value]
 
 
+def _words(value: Any) -> Any:
+    return [word.strip() for word in value.split(",")] if isinstance(value, str) else value
+
+
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 
 
 @dataclass(frozen=True)
+class Owner:
+    """Whose records are downloaded as one: an account's, or its subaccounts' as well."""
+
+    account_id: str
+    with_subaccounts: bool = False
+
+
+@dataclass(frozen=True)
 class Account:
-    """An account whose records are ours; the secret never shows in a repr."""
+    """Credentials, and whose records they open; the secret never shows in a repr."""
 
     account_id: str
     api_key: str
     api_secret: str = field(repr=False)
+    owners: tuple[Owner, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.owners:
+            object.__setattr__(self, "owners", (Owner(self.account_id),))
 
 
 class AccountSettings(BaseModel):
@@ -58,6 +75,13 @@ class AccountSettings(BaseModel):
     account_id: str | None = None
     api_secret_env: str | None = None
     api_secret_file: Path | None = None
+    subaccounts: list[str] = []
+    include_subaccounts: bool = False
+
+    def owners(self) -> tuple[Owner, ...]:
+        """Whose records this entry downloads."""
+        own = Owner(self.account_id or self.api_key, self.include_subaccounts)
+        return (own, *map(Owner, self.subaccounts))
 
 
 class Settings(BaseSettings):
@@ -71,12 +95,18 @@ class Settings(BaseSettings):
     )
     base_url: str = Field("https://api.nexmo.com", description="Where the Reports API is.")
     via: Literal["auto", "sync", "async"] = Field("auto", description="Which Reports API.")
+    products: Annotated[list[Literal["SMS", "MESSAGES"]], NoDecode, BeforeValidator(_words)] = (
+        Field(default=["SMS"], description="Whose records: SMS API, Messages API (channel sms).")
+    )
     account_id: str | None = Field(None, description="Account to download (default: the API key).")
     accounts: list[AccountSettings] = Field(default=[], description="Several accounts, in tables.")
     currency: str | None = Field(None, description="Currency of prices that carry none.")
 
     lookback: Duration = Field(
         timedelta(days=14), description="How far back the nightly run looks."
+    )
+    fill_holes: Duration = Field(
+        timedelta(days=396), description="How far back days that are not whole are made so."
     )
     settle: Duration = Field(
         timedelta(hours=1), description="How long a day rests before it is asked for."
@@ -153,12 +183,16 @@ class Settings(BaseSettings):
         key = _secret("VONAGE_API_KEY")
         return [Account(self.account_id or key, key, _secret("VONAGE_API_SECRET"))]
 
+    def owners(self) -> list[Owner]:
+        """Whose records are ours, as far as that is known without their secrets."""
+        if self.accounts:
+            return [owner for entry in self.accounts for owner in entry.owners()]
+        known = self.account_id or os.environ.get("VONAGE_API_KEY")
+        return [Owner(known)] if known else []
+
     def account_ids(self) -> set[str]:
         """The accounts that are ours, as far as that is known without their secrets."""
-        if self.accounts:
-            return {entry.account_id or entry.api_key for entry in self.accounts}
-        known = self.account_id or os.environ.get("VONAGE_API_KEY")
-        return {known} if known else set()
+        return {owner.account_id for owner in self.owners()}
 
 
 def load(config: Path | None = None, **flags: Any) -> Settings:
@@ -179,9 +213,20 @@ def load(config: Path | None = None, **flags: Any) -> Settings:
         found = FromFile(**{k: v for k, v in flags.items() if v not in (None, (), [])})
     except ValidationError as error:
         raise SettingsError(_explain(error, file)) from None
+    for entry in found.accounts:
+        _refuse_both_ways(entry, found.via)
     if found.longest_validity < found.validity:
         raise SettingsError("longest_validity is shorter than validity: raise it")
     return found
+
+
+def _refuse_both_ways(entry: AccountSettings, via: str) -> None:
+    if entry.include_subaccounts and (entry.subaccounts or via == "sync"):
+        why = "subaccounts name the same" if entry.subaccounts else "pages hold one account's only"
+        raise SettingsError(
+            f"account {entry.api_key}: include_subaccounts is for reports, and {why}: "
+            "use either it or subaccounts"
+        )
 
 
 def _refuse_strangers(file: Path | None) -> None:
@@ -242,4 +287,4 @@ def _account(entry: AccountSettings) -> Account:
         raise SettingsError(
             f"account {entry.api_key}: name its secret with api_secret_env or api_secret_file"
         )
-    return Account(entry.account_id or entry.api_key, entry.api_key, secret)
+    return Account(entry.account_id or entry.api_key, entry.api_key, secret, entry.owners())

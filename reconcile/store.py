@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
 FORMAT = 1
+MARKER = "store.json"
 UNDATED = "undated"
 _VIEWS = itertools.count()
 # Small enough that reading one message touches little, large enough to compress well.
@@ -67,8 +68,9 @@ class Ledger:
 
     Attributes:
         downloads: one entry a downloaded slice: account_id, product, start, end, via,
-            request_id, records, billed, as_of.
-        refreshes: one entry a refresh by id: account_id, asked, billed, as_of.
+            request_id, records, billed, rejects, as_of; where subaccounts are in it too,
+            subaccounts, and accounts: all whose records it held.
+        refreshes: one entry a refresh by id: account_id, product, asked, billed, as_of.
         captures: source → digest, bytes, lines, receipts, rejects, blank, days, whole.
         receipt_days: partition of `receipts` → first and last day of its capture times.
         changed: partitions of `receipts` that no run has judged since they changed.
@@ -81,6 +83,12 @@ class Ledger:
     receipt_days: dict[str, list[str]] = field(default_factory=dict)
     changed: list[str] = field(default_factory=list)
     judged: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def accounts(self) -> set[str]:
+        """The accounts whose records are here."""
+        own = {str(d["account_id"]) for d in self.downloads}
+        return own.union(*(map(str, d.get("accounts", ())) for d in self.downloads))
 
     @property
     def billed(self) -> int:
@@ -103,7 +111,7 @@ class Store:
             UsageError: there is no store, or the folder is something else.
             StoreVersionError: it was written by a newer version.
         """
-        store, marker = cls(root), root / "store.json"
+        store, marker = cls(root), root / MARKER
         if not marker.exists():
             if not create:
                 raise UsageError(f"no store at {root}: `reconcile run` makes one, --store names it")

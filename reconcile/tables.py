@@ -142,6 +142,7 @@ RECORDS = Table(
         Column("concatenated", FLAG, "Whether it is one part of a longer message."),
         Column("validity_ms", MS, "How long it was to be tried, where the record says so."),
         _required("fetched_at", TIME, "The as_of of the run that fetched this state."),
+        Column("asked_at", TIME, "When it was last asked for by its id; null if it never was."),
     ),
 )
 

@@ -1,13 +1,18 @@
-"""`status`: which days are whole, open or missing, and what Vonage billed."""
+"""`status`: which days are whole, open or full of holes, and what Vonage billed."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date, timedelta
 
-from reconcile.days import days_between
+from reconcile.days import day_window, days_between
 from reconcile.present.text import render
+from reconcile.reports.plan import sources_of
+from reconcile.reports.slices import Source, days_with, missing
 from reconcile.settings import Settings
-from reconcile.store import Store
+from reconcile.store import Ledger, Store
+
+COLUMNS = ("day", "records", "download", "lacking", "verdicts", "judged as of", "billed")
 
 
 def status(settings: Settings, form: str) -> str:
@@ -16,28 +21,45 @@ def status(settings: Settings, form: str) -> str:
 
     store = Store.open(settings.store)
     ledger = store.ledger()
-    fetched: dict[date, list[dict[str, object]]] = {}
-    for entry in ledger.downloads:
-        fetched.setdefault(date.fromisoformat(entry["start"][:10]), []).append(entry)
-    span = days_between(min(fetched), max(fetched) + timedelta(days=1)) if fetched else []
-    rows = []
-    for day in span:
-        parts, judged = fetched.get(day, []), ledger.judged.get(str(day))
-        asked = [r for r in ledger.refreshes if r.get("day") == str(day)]
-        state = "not judged" if judged is None else "closed" if judged["closed"] else "open"
-        rows.append({
-            "day": str(day),
-            "records": sum(int(str(p["records"])) for p in parts) if parts else None,
-            "download": ", ".join(str(p["via"]) for p in parts) or "MISSING",
-            "verdicts": state if parts else "–",
-            "judged as of": judged["as_of"] if judged else None,
-            "billed": sum(int(str(p["billed"])) for p in parts) + sum(r["billed"] for r in asked),
-        })  # fmt: skip
-    columns = ["day", "records", "download", "verdicts", "judged as of", "billed"]
-    frame = pd.DataFrame(rows, columns=columns).astype({"records": "Int64"})
+    sources, here = sources_of(settings, ledger), days_with(ledger)
+    span = days_between(min(here), max(here) + timedelta(days=1)) if here else []
+    rows = [_row(ledger, sources, day) for day in span]
+    frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"records": "Int64"})
     frame = frame.astype(object).where(frame.notna(), None)
-    last = store.last_manifest()
+    return render(frame, form, "", _note(store, ledger, sum(bool(row[3]) for row in rows)))
+
+
+def _row(ledger: Ledger, sources: Iterable[Source], day: date) -> tuple[object, ...]:
+    parts = [d for d in ledger.downloads if d["start"][:10] == str(day)]
+    judged = ledger.judged.get(str(day))
+    state = "not judged" if judged is None else "closed" if judged["closed"] else "open"
+    return (
+        str(day),
+        sum(int(part["records"]) for part in parts) if parts else None,
+        ", ".join(sorted({str(part["via"]) for part in parts})) or "MISSING",
+        "; ".join(filter(None, (_hole(ledger, source, day) for source in sources))),
+        state if parts else "–",
+        judged["as_of"] if judged else None,
+        sum(int(part["billed"]) for part in parts),
+    )
+
+
+def _hole(ledger: Ledger, source: Source, day: date) -> str:
+    """What a day lacks of a source, as hours of the day."""
+    holes = missing(ledger, source, day)
+    if not holes:
+        return ""
+    spans = ", ".join(
+        "all day" if hole == day_window(day) else f"{hole.start:%H:%M:%S}–{hole.end:%H:%M:%S}"
+        for hole in holes
+    )
+    return f"{source.name} {spans}"
+
+
+def _note(store: Store, ledger: Ledger, holes: int) -> str:
     note = f"billed in all: {ledger.billed:,} records"
-    if last:
+    if holes:
+        note += f"; {holes} days are not whole: `reconcile fetch --plan` shows what fills them"
+    if last := store.last_manifest():
         note += f"; last run {last['command']} as of {last['as_of']}, exit {last['exit_code']}"
-    return render(frame, form, "", note)
+    return note

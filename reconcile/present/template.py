@@ -18,6 +18,8 @@ TAIL = """
 # [[accounts]]
 # api_key = "abcd1234"
 # api_secret_file = "/etc/reconcile/abcd1234.secret"
+# subaccounts = ["efgh5678"]      # each downloaded by itself, with this account's credentials; or
+# include_subaccounts = true      # all of them with this account, in one report
 """
 
 

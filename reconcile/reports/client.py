@@ -6,25 +6,35 @@ Facts: Reports API reference (2.2.2 and the SDKs of 2026). Sync queries reach 24
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from reconcile.days import Window, iso, parse_moment
-from reconcile.errors import ReportError, UnreachableError, UsageError
-from reconcile.reports.transport import Pacer, Transport
+from reconcile.days import iso, parse_moment
+from reconcile.errors import AuthError, ContractError, UnreachableError, UsageError
+from reconcile.reports.budget import Budget
+from reconcile.reports.raw import REQUIRED
+from reconcile.reports.slices import Slice, Source
+from reconcile.reports.transport import GarbledError, Pacer, Transport
 from reconcile.settings import Account, Settings
 
-PRODUCT = "SMS"
 DIRECTION = "outbound"
 SYNC_PER_SECOND, ASYNC_PER_SECOND = 10, 5
 IDS_PER_CALL = 20
 PAGE_RECORDS = 1000
 # How far Vonage's clock and ours may lie apart.
-CLOCKS = timedelta(minutes=5)
+CLOCKS = timedelta(hours=1)
+RECORDS = "/v2/reports/records"
+# Only SMS knows parts of long messages.
+CONCATENATED: dict[str, dict[str, str]] = {"SMS": {"show_concatenated": "true"}, "MESSAGES": {}}
+EVERYBODY = "*"
+# Statuses of reports that may still yield a file.
+ALIVE = ("PENDING", "PROCESSING", "SUCCESS", "TRUNCATED")
 
 
 @dataclass(frozen=True)
@@ -47,104 +57,130 @@ class Report:
     items_count: int | None
     download: str | None
     received_at: str
-    window: tuple[str, str]
+
+
+class LoopError(UnreachableError):
+    """A listing that leads back to where it was."""
 
 
 class Client:
-    """One account's access to the Reports API.
+    """The access of one API key to the Reports API; threads may share it.
 
     Every method raises `ApiError` (or `AuthError`, `RateLimitError`) with the API's own words, and
-    `UnreachableError` where no whole answer came within the allowed tries.
+    `UnreachableError` where no whole answer came within the allowed tries. Once the credentials
+    (401), or they for an account (403), were refused, every further call for it ends so at once.
     """
 
-    def __init__(self, account: Account, settings: Settings) -> None:
-        self._account, self._http = account, Transport(account, settings)
+    def __init__(self, account: Account, settings: Settings, budget: Budget | None = None) -> None:
+        self._http, self._budget = Transport(account, settings), budget or Budget(None)
         self._sync, self._async = Pacer(SYNC_PER_SECOND), Pacer(ASYNC_PER_SECOND)
+        self._refused: dict[str, AuthError] = {}
 
     def close(self) -> None:
         """Ends the connections."""
         self._http.close()
 
-    def records(self, window: Window, after: str | None = None) -> Iterator[Page]:
-        """Pages of the records received in a window of at most 24 h.
+    def stop(self) -> None:
+        """Lets no further request begin: the run is over."""
+        self._http.stop()
 
-        Follows `_links.next` (or `cursor` and `iv`) until there is none.
+    def pause(self, seconds: float) -> None:
+        """Waits, unless the run is over."""
+        self._http.pause(seconds)
+
+    def records(
+        self, part: Slice, after: str | None = None, seen: Iterable[str] = ()
+    ) -> Iterator[Page]:
+        """Pages of the records of a slice of at most 24 h.
+
+        Follows `_links.next` (or `cursor` and `iv`) until there is none. A page that points to one
+        that came before, or on without a record, is the last: an error with its number follows it.
 
         Args:
-            window: when they were received.
+            part: whose records, and when they were received.
             after: the `next` of a page that is here already, to go on from there.
+            seen: the `next` of every page that is here already.
         """
-        base = self._base() | {
-            "date_start": iso(window.start),
-            "date_end": iso(window.end),
-            "show_concatenated": "true",
+        base = _base(part.source) | {
+            "date_start": iso(part.window.start),
+            "date_end": iso(part.window.end),
+            **_wanted(part.source),
         }
-        query = after or urlencode(base)
-        seen = {query}
-        while True:
-            page = self._page(query, base)
+        query, known = after or urlencode(base), {*seen}
+        for number in count(len(known) + 1):
+            known.add(query)
+            with self._welcome(part.account_id):
+                page = self._page(query, base, PAGE_RECORDS)
             yield page
+            where = f"page {number} of {part.name} points on to"
             if page.next is None:
                 return
-            if page.next in seen or not page.records:
-                what = "the same cursor again" if page.records else "more without any record"
-                raise UnreachableError(
-                    f"a page of {iso(window.start)} points on to {what}: Vonage's listing does not "
-                    "end; run again"
-                )
-            seen.add(query := page.next)
+            if page.next in known:
+                raise LoopError(f"{where} a page that came before: run again")
+            if not page.records:
+                raise UnreachableError(f"{where} more without a record: run again")
+            query = page.next
 
-    def records_by_id(self, ids: list[str]) -> Page:
-        """The newest state of at most 20 messages."""
-        base = self._base() | {"id": ",".join(ids), "show_concatenated": "true"}
-        return self._page(urlencode(base), base)
+    def records_by_id(self, source: Source, ids: list[str]) -> Page:
+        """The newest state of at most 20 messages, by `message_id` or the API's own `id`."""
+        base = _base(source) | {"id": ",".join(ids)} | CONCATENATED[source.product]
+        with self._welcome(source.account_id, by_id=True):
+            return self._page(urlencode(base), base, len(ids))
 
-    def create_report(self, window: Window, asked_at: datetime | None = None) -> Report:
-        """Asks for an asynchronous report of a window.
+    def create_report(
+        self, part: Slice, since: datetime, *, lost: bool = False, used: Container[str] = ()
+    ) -> Report:
+        """Asks for an asynchronous report of a slice.
 
         A report is paid for once it is asked for, even if the answer is lost: after a failure it
         is looked for among the account's reports before another is asked for.
 
         Args:
-            window: when its records were received.
-            asked_at: when it was asked for before, if it was, without an answer.
+            part: whose records, and when they were received.
+            since: when it was asked for first, at the earliest.
+            lost: whether it was asked for before, without an answer.
+            used: reports of the same slice that were of no use.
         """
-        body = self._base() | {
-            "date_start": iso(window.start),
-            "date_end": iso(window.end),
-            "show_concatenated": True,
+        body = _base(part.source) | {
+            "date_start": iso(part.window.start),
+            "date_end": iso(part.window.end),
+            **{k: True if v == "true" else v for k, v in _wanted(part.source).items()},
         }
-        since = asked_at
+        if part.subaccounts:
+            body["include_subaccounts"] = True
 
         def attempt() -> Report:
-            nonlocal since
-            if since is not None and (found := self._find_report(window, since)):
+            nonlocal lost
+            if lost and (found := self._find_report(part, since, used)):
                 return found
-            since = since or datetime.now(UTC)
+            lost = True
             return _report(self._http.json_once("POST", "/v2/reports", self._async, body=body))
 
-        return self._http.retrying(attempt, "POST /v2/reports")
+        with self._welcome(part.account_id):
+            return self._http.retrying(attempt, "POST /v2/reports")
 
-    def _find_report(self, window: Window, since: datetime) -> Report | None:
-        """The newest report of this window that was asked for since then and may end well."""
+    def _find_report(self, part: Slice, since: datetime, used: Container[str]) -> Report | None:
+        """The newest report of this slice that was asked for since then and may end well."""
         query = {
-            "account_id": self._account.account_id,
-            "status": "PENDING,PROCESSING,SUCCESS",
+            "account_id": part.account_id,
+            "status": ",".join(ALIVE),
             "date_from": iso(since - CLOCKS),
         }
         listed = self._http.json_once("GET", "/v2/reports", self._async, query=query).get("reports")
-        found = [
-            _report(body)
-            for body in (listed if isinstance(listed, list) else [])
-            if isinstance(body, dict) and body.get("product") == PRODUCT
-        ]
-        ours = [report for report in found if _same_window(report.window, window)]
-        return max(ours, key=lambda report: report.received_at, default=None)
+        bodies = [body for body in (listed if isinstance(listed, list) else [])
+                  if isinstance(body, dict) and _asks_for(body, part)]  # fmt: skip
+        found = [report for report in map(_report, bodies) if report.request_id not in used]
+        return max(found, key=lambda report: report.received_at, default=None)
 
-    def report(self, request_id: str) -> Report:
-        """The state of an asynchronous report."""
+    def report(self, request_id: str, account_id: str = EVERYBODY) -> Report:
+        """The state of an asynchronous report, which is one of that account."""
         path = f"/v2/reports/{quote(request_id, safe='')}"
-        return _report(self._http.json("GET", path, self._async))
+
+        def attempt() -> Report:
+            return _report(self._http.json_once("GET", path, self._async))
+
+        with self._welcome(account_id):
+            return self._http.retrying(attempt, f"GET {path}")
 
     def download(self, href: str, target: Path) -> int:
         """Streams a finished report to a file, which appears only when it is whole.
@@ -155,26 +191,61 @@ class Client:
         path, query = _path_and_query(href)
         return self._http.file(path + (f"?{query}" if query else ""), target)
 
-    def _base(self) -> dict[str, Any]:
-        return {
-            "account_id": self._account.account_id,
-            "product": PRODUCT,
-            "direction": DIRECTION,
-        }
+    @contextmanager
+    def _welcome(self, account_id: str, *, by_id: bool = False) -> Iterator[None]:
+        """Lets nobody ask again where credentials were refused; 403 by id forbids only that."""
+        for who in (EVERYBODY, account_id):
+            if who in self._refused:
+                raise self._refused[who]
+        try:
+            yield
+        except AuthError as error:
+            if error.status == 401 or not by_id:
+                self._refused[EVERYBODY if error.status == 401 else account_id] = error
+            raise
 
-    def _page(self, query: str, base: dict[str, Any]) -> Page:
-        body = self._http.json("GET", "/v2/reports/records", self._sync, query=query)
-        records = body.get("records")
-        if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):
-            raise UnreachableError("Vonage's answer to GET /v2/reports/records holds no records")
-        lost = str(body.get("ids_not_found") or "").split(",")
-        return Page(
-            records=records,
-            status=str(body.get("request_status") or ""),
-            request_id=str(body.get("request_id") or ""),
-            next=_next_query(body, base),
-            ids_not_found=[name.strip() for name in lost if name.strip()],
-        )
+    def _page(self, query: str, base: dict[str, Any], most: int) -> Page:
+        """One page; every try may bill so many records at most."""
+
+        def attempt() -> Page:
+            with self._budget.asking(most) as bill:
+                page = _page(self._http.json_once("GET", RECORDS, self._sync, query=query), base)
+                bill(len(page.records))
+            return page
+
+        return self._http.retrying(attempt, f"GET {RECORDS}")
+
+
+def _base(source: Source) -> dict[str, Any]:
+    return {
+        "account_id": source.account_id,
+        "product": source.product,
+        "direction": DIRECTION,
+    }
+
+
+def _wanted(source: Source) -> dict[str, str]:
+    """What a listing is told besides: of Messages only channel SMS, as what comes is billed."""
+    return CONCATENATED[source.product] | (
+        {"provider": "sms"} if source.product == "MESSAGES" else {}
+    )
+
+
+def _page(body: dict[str, Any], base: dict[str, Any]) -> Page:
+    records = body.get("records")
+    if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):
+        raise GarbledError(f"Vonage's answer to GET {RECORDS} holds no records")
+    lacking = [name for name in REQUIRED if records and not any(name in r for r in records)]
+    if lacking:
+        raise ContractError(f"Vonage's records lack {', '.join(lacking)}: nothing can be joined")
+    lost = str(body.get("ids_not_found") or "").split(",")
+    return Page(
+        records=records,
+        status=str(body.get("request_status") or ""),
+        request_id=str(body.get("request_id") or ""),
+        next=_next_query(body, base),
+        ids_not_found=[name.strip() for name in lost if name.strip()],
+    )
 
 
 def _path_and_query(href: str) -> tuple[str, str]:
@@ -209,23 +280,30 @@ def _href(body: dict[str, Any], name: str) -> str | None:
 
 def _report(body: dict[str, Any]) -> Report:
     """A report's state, in either of the two shapes that the documentation shows."""
-    request_id, count = body.get("request_id"), body.get("items_count")
+    request_id, items = body.get("request_id"), body.get("items_count")
     if not request_id:
-        raise ReportError("Vonage's answer names no request_id")
-    asked = body.get("request_params")
-    window = body | asked if isinstance(asked, dict) else body
+        raise GarbledError("Vonage's answer names no request_id")
     return Report(
         request_id=str(request_id),
         status=str(body.get("request_status") or body.get("status") or "").upper(),
-        items_count=int(str(count)) if str(count).isdecimal() else None,
+        items_count=int(str(items)) if str(items).isdecimal() else None,
         download=_href(body, "download_report") or body.get("download_url") or None,
         received_at=str(body.get("receive_time") or ""),
-        window=(str(window.get("date_start") or ""), str(window.get("date_end") or "")),
     )
 
 
-def _same_window(found: tuple[str, str], wanted: Window) -> bool:
+def _asks_for(body: dict[str, Any], part: Slice) -> bool:
+    """Whether a report that is listed has the parameters of ours."""
+    asked = body.get("request_params")
+    told = body | asked if isinstance(asked, dict) else body
     try:
-        return tuple(map(parse_moment, found)) == (wanted.start, wanted.end)
+        window = tuple(parse_moment(str(told.get(name))) for name in ("date_start", "date_end"))
     except UsageError:
         return False
+    with_subaccounts = str(told.get("include_subaccounts") or False).lower() == "true"
+    return (
+        window == (part.window.start, part.window.end)
+        and told.get("product") == part.product
+        and str(told.get("account_id") or part.account_id) == part.account_id
+        and with_subaccounts == part.subaccounts
+    )

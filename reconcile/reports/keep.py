@@ -1,19 +1,95 @@
 """Raw slices → the store: of each message the newest state stays, of each bad row its reason."""
 
+# ruff: noqa: S608 - SQL is put together from names of our own; texts of others are quoted
+
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from reconcile.days import iso
+from reconcile.days import Window, day_of, day_window, iso
+from reconcile.engine import quote
+from reconcile.errors import InputError
 from reconcile.reports import parse
-from reconcile.reports.slices import Fetched, Slice
-from reconcile.store import Ledger, Staged, Store
+from reconcile.reports import raw as raw_slices
+from reconcile.reports.slices import Fetched
+from reconcile.store import Ledger, Staged, Store, prepared
 from reconcile.tables import RECORDS, REJECTS
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
+
+# Of rows with one id the first in this order stays. What a message sent by the Messages API leaves
+# in the product SMS counts; then what was fetched last. The rest only makes it certain which.
+NEWEST_FIRST = (
+    "product <> 'SMS', fetched_at DESC, asked_at DESC NULLS LAST, finalized_at DESC NULLS LAST, "
+    "content"
+)
+_TIMES = ("fetched_at", "asked_at", "finalized_at")
+# Where a row comes from: 0 is the store, n the n-th part; and its number there.
+ORIGIN, PLACE = "origin", "place"
+_STORED = 0
+_REPEATED, _OLDER, _BAD = "repeated_keys", "older_states", "bad_rows"
+_ALL_WORDS, _WORDS, _SORTED = "all_words", "words", "sorted_records"
+FEW_WORDS = 50_000
+
+
+@dataclass(frozen=True)
+class Part:
+    """A raw slice on its way into the store.
+
+    Attributes:
+        raw: the slice.
+        product, account_id: what its rows are of; an account that a row names counts more.
+        window: what is to be taken from it.
+        fetched_at: the as_of of the run that asked for it.
+        source: what its rejects name as their source.
+        asked: the whole span that was asked for, where that is more than the window: a row that
+            lies in it, but not in the window, is no reject.
+        by_id: whether its messages were asked for by their ids.
+    """
+
+    raw: Path
+    product: str
+    account_id: str
+    window: Window
+    fetched_at: datetime
+    source: str
+    asked: Window | None = None
+    by_id: bool = False
+
+    @property
+    def span(self) -> Window:
+        """What its rows may lie in."""
+        return self.asked or self.window
+
+    def window_of(self, day: date) -> Window:
+        """What is to be taken from it for a day."""
+        whole = day_window(day)
+        start = max(self.window.start, whole.start)
+        return Window(start, max(start, min(self.window.end, whole.end)))
+
+    def records(
+        self, day: date, pii: str, among: str | None = None, *, all_lie_in: bool = False
+    ) -> str:
+        """SQL of its records of a day, as `parse.records` gives them.
+
+        Args:
+            day: the day.
+            pii: what becomes of recipients.
+            among: a table of keys; only messages that have one of them.
+            all_lie_in: whether all its rows are known to be of the day.
+        """
+        window = None if all_lie_in else self.window_of(day)
+        asked_at = f"TIMESTAMPTZ {quote(iso(self.fetched_at))}" if self.by_id else "NULL"
+        records = parse.records(
+            self.raw, self.product, self.account_id, window, self.fetched_at, pii, among
+        )
+        return f"SELECT *, {asked_at}::TIMESTAMPTZ AS asked_at FROM ({records})"
 
 
 def take_in(
@@ -32,50 +108,240 @@ def take_in(
     Returns:
         How many of its rows were no records.
     """
-    part = fetched.slice
-    bad_rows = publish(store, con, part, fetched.raw, as_of, pii, fetched_at=fetched_at)
+    of = fetched.slice
+    source = f"reports:{of.product}:{of.account_id}:{iso(of.window.start)}"
+    part = Part(fetched.raw, of.product, of.account_id, of.window, fetched_at or as_of, source)
+    [bad_rows] = publish(store, con, of.day, [part], as_of, pii)
     ledger.downloads.append(
-        {"account_id": part.account_id, "product": part.product, "start": iso(part.window.start),
-         "end": iso(part.window.end), "via": fetched.via, "request_id": fetched.request_id,
+        {"account_id": of.account_id, "product": of.product, "start": iso(of.window.start),
+         "end": iso(of.window.end), "via": fetched.via, "request_id": fetched.request_id,
          "records": fetched.rows - bad_rows, "billed": fetched.billed, "rejects": bad_rows,
          "as_of": iso(as_of)}
     )  # fmt: skip
     store.save(ledger)
-    for path in fetched.raw.parent.glob(f"{part.name}.*"):
+    for path in fetched.raw.parent.glob(f"{of.name}.*"):
         path.unlink()
     return bad_rows
 
 
+def days_of(con: Backend, raw: Path) -> list[date]:
+    """The UTC days in which the rows of a raw slice were received, in order."""
+    return [row[0] for row in con.con.execute(parse.days(raw)).fetchall()]
+
+
 def publish(
-    store: Store, con: Backend, part: Slice, raw: Path, as_of: datetime, pii: str,
-    by: str = "reports", *, fetched_at: datetime | None = None,
-) -> int:  # fmt: skip
-    """Puts what a raw slice holds into `records` and `rejects`; returns how many are rejects."""
-    args = (raw, part.product, part.account_id, part.window, fetched_at or as_of, pii)
-    staged = [merge(store, con, part.day, parse.records(*args), as_of)]
-    bad = parse.rejects(*args, by)
-    found = con.con.execute(f"SELECT count(*) FROM ({bad})").fetchone()  # noqa: S608 - built from our own names only
-    bad_rows = int(found[0]) if found else 0
-    if bad_rows:
-        rows = f"""
-            SELECT * FROM ({store.query(REJECTS, [as_of.date()])})
-            WHERE source NOT IN (SELECT source FROM ({bad}))
-            UNION ALL SELECT * FROM ({bad}) ORDER BY source, line
-        """  # noqa: S608 - built from our own names only
-        staged.append(store.write(con, rows, REJECTS, as_of.date(), as_of))
+    store: Store, con: Backend, day: date, parts: Sequence[Part], as_of: datetime, pii: str
+) -> list[int]:
+    """Merges what raw slices hold of a UTC day into `records`, and their bad rows into `rejects`.
+
+    A row that can be a record of no day of its part's span is a reject. It is told once: where
+    `day` is the first of the span, for the whole slice. Whoever takes a slice in day by day begins
+    there, even if no row is of that day.
+
+    Args:
+        store, con: where to.
+        day: the day whose partition is written, once for all parts.
+        parts: the slices, each of which gives what it has of the day.
+        as_of: the run's; rejects are kept under its day.
+        pii: what becomes of recipients.
+
+    Returns:
+        How many rejects each part has.
+    """
+    if not parts:
+        return []
+    _give_back(con)
+    merge = _Merge(store, con, day, parts, pii)
+    with merge.older_states() as older:
+        staged = [merge.stage(as_of, forgets=older > 0)]
+    fresh = staged[0].rows + older - sum(map(raw_slices.rows_of, merge.stored))
+    all_good = fresh == sum(raw_slices.rows_of(part.raw) for part in parts)
+    with _bad_rows(con, _telling(parts, day), known_none=all_good) as counts:
+        told = [part.source for part in _telling(parts, day) if part]
+        staged += _stage_rejects(store, con, told, sum(counts), as_of)
     store.publish(staged)
-    return bad_rows
+    return counts
 
 
-def merge(store: Store, con: Backend, day: date, fresh: str, as_of: datetime) -> Staged:
-    """Stages a day's records with fresh ones (SQL): of one key the newest state stays."""
-    columns = ", ".join(RECORDS.names)
+def _give_back(con: Backend) -> None:
+    """Makes the engine give back what it has freed: sorting would hold twice its limit else."""
+    con.con.execute("SET allocator_background_threads = true")
+    con.con.execute("SET allocator_bulk_deallocation_flush_threshold = '1MB'")
+
+
+class _Merge:
+    """A day's records as they are stored, and as they came in some parts."""
+
+    def __init__(
+        self, store: Store, con: Backend, day: date, parts: Sequence[Part], pii: str
+    ) -> None:
+        self._store, self._con, self._day, self._parts, self._pii = store, con, day, parts, pii
+        path = store.path(RECORDS, day)
+        self.stored = [path] if path.exists() else []
+        self._all_lie_in = [
+            con.con.execute(parse.all_lie_in(part.raw, part.window_of(day))).fetchone() == (True,)
+            for part in parts
+        ]
+
+    def stage(self, as_of: datetime, *, forgets: bool) -> Staged:
+        """Stages the day's records, sorted, without the older states if there are any.
+
+        Where there are as few words as usual, they are sorted as numbers: in a day of millions
+        texts would fill the memory that sorting may take, and pass through the disk.
+        """
+        older = f"ANTI JOIN {_OLDER} USING ({ORIGIN}, {PLACE})" if forgets else ""
+        rows = f"SELECT {', '.join(RECORDS.names)} FROM ({self._states()}) {older}"
+        order = "ORDER BY account_id, message_id"
+        with self._few_words() as has_few, prepared(self._con, rows, RECORDS) as view:
+            kind = _WORDS if has_few else "VARCHAR"
+            texts = ", ".join(f"{name}::{kind} AS {name}" for name in parse.FEW)
+            with _view(self._con, _SORTED, f"SELECT * REPLACE ({texts}) FROM {view} {order}"):
+                return self._store.write_view(self._con, _SORTED, RECORDS, self._day, as_of)
+
+    @contextmanager
+    def older_states(self) -> Iterator[int]:
+        """Names, in the table `_OLDER`, the states that are not to stay, and counts them.
+
+        Ranking all states would take longer than all the rest, and hardly any id comes twice:
+        those that may are found by a number that stands for each.
+        """
+        each = [f"SELECT {parse.key('message_id')} AS key FROM {_numbered(f)}" for f in self.stored]
+        each += [parse.keys(part.raw) for part in self._parts]
+        keys = f"SELECT key FROM ({' UNION ALL '.join(each)}) WHERE key IS NOT NULL"
+        keys += " GROUP BY key HAVING count(*) > 1"
+        with _table(self._con, _REPEATED, keys) as repeated:
+            if not repeated:
+                yield 0
+                return
+            with _table(self._con, _OLDER, self._ranked_behind(among=_REPEATED)) as count:
+                yield count
+
+    def _ranked_behind(self, among: str) -> str:
+        """SQL of where the states stand that are not the first of their message."""
+        others = ", ".join(n for n in RECORDS.names if n not in _TIMES)
+        return f"""
+            SELECT {ORIGIN}, {PLACE} FROM (
+                SELECT {ORIGIN}, {PLACE}, row_number() OVER (
+                    PARTITION BY account_id, message_id ORDER BY {NEWEST_FIRST}) AS number
+                FROM (SELECT {ORIGIN}, {PLACE}, account_id, message_id, product,
+                          {", ".join(_TIMES)}, hash({others}) AS content
+                      FROM ({self._states(among)}))
+            ) WHERE number > 1
+        """
+
+    def _states(self, among: str | None = None) -> str:
+        """SQL of every state of the day's messages, stored or new, with where it comes from.
+
+        Args:
+            among: a table of keys; only messages that have one of them.
+        """
+        columns = ", ".join(RECORDS.names)
+        only = f"SEMI JOIN {among} ON {among}.key = {parse.key('message_id')}" if among else ""
+        each = [
+            f"SELECT {columns}, {_STORED} AS {ORIGIN}, file_row_number AS {PLACE} "
+            f"FROM {_numbered(file)} {only}"
+            for file in self.stored
+        ]
+        for number, part in enumerate(self._parts):
+            rows = part.records(self._day, self._pii, among, all_lie_in=self._all_lie_in[number])
+            origin = f"{_STORED + 1 + number} AS {ORIGIN}"
+            each.append(f"SELECT {columns}, {origin}, {raw_slices.LINE} AS {PLACE} FROM ({rows})")
+        return " UNION ALL ".join(each)
+
+    @contextmanager
+    def _few_words(self) -> Iterator[bool]:
+        """Makes a type `_WORDS` of all texts that the columns `parse.FEW` can have, if few."""
+        each = [parse.words(part.raw, part.product, part.account_id) for part in self._parts]
+        for file in self.stored:
+            each += [f"SELECT DISTINCT {name} AS word FROM {_numbered(file)}" for name in parse.FEW]
+        words = f"SELECT DISTINCT word FROM ({' UNION ALL '.join(each)}) WHERE word IS NOT NULL"
+        with _table(self._con, _ALL_WORDS, words) as count:
+            if count > FEW_WORDS:
+                yield False
+                return
+            sort = f"SELECT word FROM {_ALL_WORDS} ORDER BY word"
+            self._con.con.execute(f"CREATE TYPE {_WORDS} AS ENUM ({sort})")
+        try:
+            yield True
+        finally:
+            self._con.con.execute(f"DROP TYPE {_WORDS}")
+
+
+def _telling(parts: Sequence[Part], day: date) -> list[Part | None]:
+    """Of each part itself, if this is the day on which its rejects are told."""
+    slices = [(part.raw, part.source) for part in parts]
+    return [
+        part if day_of(part.span.start) == day and slices.index(each) == number else None
+        for number, (part, each) in enumerate(zip(parts, slices, strict=True))
+    ]
+
+
+@contextmanager
+def _bad_rows(
+    con: Backend, telling: Sequence[Part | None], *, known_none: bool
+) -> Iterator[list[int]]:
+    """Puts the bad rows of these parts into the table `_BAD`, and counts each part's."""
+    each = [
+        f"SELECT {number} AS part, * FROM ({parse.rejects(part.raw, part.span, part.source)})"
+        for number, part in enumerate(telling)
+        if part and not known_none
+    ]
+    if not each:
+        yield [0] * len(telling)
+        return
+    with _table(con, _BAD, " UNION ALL ".join(each)):
+        found = con.con.execute(f"SELECT part, count(*) FROM {_BAD} GROUP BY part").fetchall()
+        counts = dict(found)
+        yield [counts.get(number, 0) for number in range(len(telling))]
+
+
+def _stage_rejects(
+    store: Store, con: Backend, sources: Sequence[str], bad_rows: int, as_of: datetime
+) -> list[Staged]:
+    """Stages the rejects of the run's day anew, if those of these sources change."""
+    day = day_of(as_of)
+    stored = store.query(REJECTS, [day])
+    named = ", ".join(["''", *map(quote, sources)])
+    before = con.con.execute(f"SELECT count(*) FROM ({stored}) WHERE source IN ({named})")
+    if not bad_rows and before.fetchone() == (0,):
+        return []
+    columns = ", ".join(REJECTS.names)
+    fresh = f"UNION ALL SELECT {columns} FROM {_BAD}" if bad_rows else ""
     rows = f"""
-        SELECT {columns} FROM (({store.query(RECORDS, [day])}) UNION ALL BY NAME ({fresh}))
-        QUALIFY row_number() OVER (
-            PARTITION BY {", ".join(RECORDS.key)}
-            ORDER BY fetched_at DESC, finalized_at DESC NULLS LAST
-        ) = 1
-        ORDER BY account_id, message_id
-    """  # noqa: S608 - built from our own names only
-    return store.write(con, rows, RECORDS, day, as_of)
+        SELECT * FROM ({stored}) WHERE source NOT IN ({named}) {fresh} ORDER BY source, line
+    """
+    return [store.write(con, rows, REJECTS, day, as_of)]
+
+
+def _numbered(file: Path) -> str:
+    """SQL of a parquet file's rows, each with its `file_row_number`."""
+    options = "hive_partitioning = false, file_row_number = true"
+    return f"read_parquet({quote(str(file))}, {options})"
+
+
+@contextmanager
+def _view(con: Backend, name: str, query: str) -> Iterator[None]:
+    """A view of the engine for a while."""
+    con.con.execute(f"CREATE OR REPLACE VIEW {name} AS {query}")
+    try:
+        yield
+    finally:
+        con.con.execute(f"DROP VIEW {name}")
+
+
+@contextmanager
+def _table(con: Backend, name: str, query: str) -> Iterator[int]:
+    """A table of the engine for a while; says how many rows it has."""
+    import duckdb
+
+    try:
+        con.con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}")
+    except duckdb.OutOfMemoryException:
+        raise InputError(
+            "records do not fit in memory: raise memory_limit, or give temp_directory more room"
+        ) from None
+    try:
+        found: tuple[Any, ...] = con.con.execute(f"SELECT count(*) FROM {name}").fetchone()
+        yield int(found[0])
+    finally:
+        con.con.execute(f"DROP TABLE {name}")

@@ -1,34 +1,57 @@
-"""Slices: what is downloaded as one, which way, and how many records may be paid for."""
+"""Slices: what is downloaded as one, and which of them the ledger says are here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
-from reconcile.days import Window, day_window, iso
-from reconcile.errors import BudgetError
-from reconcile.reports.client import PRODUCT
-from reconcile.settings import Settings
+from reconcile.days import Window, day_window, iso, parse_moment
 from reconcile.store import Ledger
 
-# Above this Vonage advises the asynchronous API.
-ASYNC_FROM_RECORDS = 10_000
+
+@dataclass(frozen=True, order=True)
+class Source:
+    """Whose records, and of which product; with `subaccounts` those of its subaccounts too.
+
+    Only a report can hold the records of subaccounts beside those of their primary.
+    """
+
+    account_id: str
+    product: str = "SMS"
+    subaccounts: bool = False
+
+    @property
+    def name(self) -> str:
+        """For people, and for the names of files."""
+        return f"{self.product}-{self.account_id}{'+' if self.subaccounts else ''}"
+
+    def slice(self, window: Window) -> Slice:
+        """A window of it."""
+        return Slice(self.account_id, window, self.product, self.subaccounts)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Slice:
-    """One account's window of records."""
+    """One source's window of records, at most a UTC day."""
 
     account_id: str
     window: Window
-    product: str = PRODUCT
+    product: str = "SMS"
+    subaccounts: bool = False
+
+    @property
+    def source(self) -> Source:
+        """Whose records they are."""
+        return Source(self.account_id, self.product, self.subaccounts)
 
     @property
     def name(self) -> str:
         """A file name that tells it from all others."""
         ends = (iso(moment).replace(":", "") for moment in (self.window.start, self.window.end))
-        return "-".join((self.product, self.account_id, *ends))
+        return "-".join((self.source.name, *ends))
 
     @property
     def day(self) -> date:
@@ -40,69 +63,83 @@ class Slice:
 class Fetched:
     """A slice that lies whole on disk, as it came.
 
-    `billed`: the records that Vonage returned for it.
+    Attributes:
+        slice: what it holds. A row of `asked` that lies outside of its window is another's.
+        asked: the window that was asked for when the file came.
+        raw: the file.
+        via, request_id: how it came.
+        begun_at: the as_of of the run that asked for it: the records are as they were then.
+        rows: how many rows the file has.
+        billed: the records that Vonage returned for it, however often.
+        within: the slices that it was cut from.
     """
 
     slice: Slice
+    asked: Window
     raw: Path
     via: str
     request_id: str
+    begun_at: datetime
     rows: int
     billed: int
     new_columns: list[str] = field(default_factory=list)
+    within: tuple[Slice, ...] = ()
 
 
-@dataclass
-class Budget:
-    """Counts the records that Vonage bills in this run, and stops before there are too many."""
-
-    most: int | None
-    spent: int = 0
-
-    def ask(self, records: int) -> None:
-        """Whether so many more may be billed.
-
-        Raises:
-            BudgetError: they may not.
-        """
-        if self.most is not None and self.spent + max(records, 1) > self.most:
-            raise BudgetError(
-                f"max_billed_records is {self.most} and {self.spent} are spent: the next request "
-                "could exceed it; raise it to go on"
-            )
-
-    def spend(self, records: int) -> None:
-        """Notes what was billed."""
-        self.spent += records
+def missing(ledger: Ledger, source: Source, day: date) -> list[Window]:
+    """The parts of a source's day that the ledger does not hold, in order; none: it is whole."""
+    holes, (at, end) = [], (day_window(day).start, day_window(day).end)
+    parts = [d for d in ledger.downloads if _is_of(d, source, day)]
+    for start, stop in sorted((parse_moment(d["start"]), parse_moment(d["end"])) for d in parts):
+        if start > at:
+            holes.append(Window(at, start))
+        at = max(at, stop)
+    return [*holes, Window(at, end)] if at < end else holes
 
 
-def is_whole(ledger: Ledger, account_id: str, day: date) -> bool:
-    """Whether the ledger says that all of an account's day was downloaded."""
-    window = day_window(day)
-    return any(
-        d["account_id"] == account_id
-        and d["product"] == PRODUCT
-        and d["start"] <= iso(window.start)
-        and d["end"] >= iso(window.end)
-        for d in ledger.downloads
-    )
+def is_whole(ledger: Ledger, source: Source, day: date) -> bool:
+    """Whether the ledger says that all of a source's day was downloaded."""
+    return not missing(ledger, source, day)
 
 
-def expected_records(ledger: Ledger, account_id: str) -> int | None:
-    """Records that a day of this account will have, by the day downloaded last; None: no idea."""
-    known = [d for d in ledger.downloads if d["account_id"] == account_id]
-    return int(max(known, key=lambda d: d["start"])["records"]) if known else None
+def days_with(ledger: Ledger, source: Source | None = None) -> set[date]:
+    """The days of which something was downloaded."""
+    return {date.fromisoformat(d["start"][:10]) for d in ledger.downloads
+            if source is None or _is_of(d, source)}  # fmt: skip
 
 
-def choose_via(settings: Settings, ledger: Ledger, part: Slice) -> str:
-    """`sync` for parts of a day and for days expected to be small, else `async`.
+def records_of(ledger: Ledger, source: Source, day: date) -> int:
+    """How many records of a source's day were downloaded."""
+    return sum(int(d["records"]) for d in ledger.downloads if _is_of(d, source, day))
 
-    With `max_billed_records` it is `sync`: nobody knows what a report will hold before it is paid
-    for, while pages can be counted one by one.
+
+def expected_records(ledger: Ledger, source: Source, window: Window) -> int | None:
+    """Records that a window will have, by its share of the last whole day; None: no idea.
+
+    The day before is the best guess that the ledger holds; where there is none, the day nearest.
     """
-    if settings.via != "auto":
-        return settings.via
-    expected = expected_records(ledger, part.account_id)
-    whole = part.window == day_window(part.day)
-    small = expected is not None and expected <= ASYNC_FROM_RECORDS
-    return "async" if whole and not small and settings.max_billed_records is None else "sync"
+    day = window.start.date()
+    whole = sorted(d for d in days_with(ledger, source) if is_whole(ledger, source, d))
+    near = max((d for d in whole if d < day), default=min(whole, default=None))
+    if near is None:
+        return None
+    a_day = day_window(day)
+    share = (window.end - window.start) / (a_day.end - a_day.start)
+    return round(records_of(ledger, source, near) * share)
+
+
+def cut(window: Window, pieces: int) -> list[Window]:
+    """A window in so many pieces of about one length; they meet at whole seconds."""
+    step = (window.end - window.start) / max(pieces, 1)
+    meets = [(window.start + step * n).replace(microsecond=0) for n in range(1, pieces)]
+    edges = sorted({window.start, window.end, *(m for m in meets if m > window.start)})
+    return [Window(*ends) for ends in pairwise(edges)]
+
+
+def _is_of(entry: dict[str, Any], source: Source, day: date | None = None) -> bool:
+    """Whether a download is one of a source; one with subaccounts holds its primary's as well."""
+    return (
+        (entry["account_id"], entry["product"]) == (source.account_id, source.product)
+        and (not source.subaccounts or bool(entry.get("subaccounts")))
+        and (day is None or entry["start"][:10] == str(day))
+    )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -26,13 +26,20 @@ T = TypeVar("T")
 TRANSIENT = (429, 500, 502, 503, 504)
 CHUNK_BYTES = 1 << 20
 # Requests are spaced wider than the limit, so that arrivals that bunch on their way keep it too.
-SLACK = 1.1
+SLACK = 1.06
+
+
+class GarbledError(requests.RequestException):
+    """An answer that is not what the API sends: somebody in between has spoken."""
+
+
 # What may go better next time; all else of requests' errors will not.
 PASSING = (
     requests.ConnectionError,
     requests.Timeout,
     requests.exceptions.ChunkedEncodingError,
     requests.exceptions.ContentDecodingError,
+    GarbledError,
 )
 
 
@@ -52,39 +59,56 @@ class Pacer:
 
 
 class Transport:
-    """One account's requests to the configured host, and to no other.
+    """One account's requests to the configured host, and to no other; threads may share it.
 
     Every method raises `ApiError` (or `AuthError`, `RateLimitError`) with the API's own words, and
     `UnreachableError` where no whole answer came within the allowed tries.
     """
 
     def __init__(self, account: Account, settings: Settings) -> None:
-        self._settings = settings
-        self._session = requests.Session()
-        # Given as text, a secret of letters beyond Latin-1 would stop requests.
-        self._session.auth = HTTPBasicAuth(account.api_key.encode(), account.api_secret.encode())
-        self._session.headers["User-Agent"] = f"dlr-reconcile/{__version__}"
-        # A proxy of the company's has no business on loopback.
-        self._session.trust_env = urlsplit(settings.base_url).hostname not in LOOPBACK
+        self._settings, self._account = settings, account
+        self._own = threading.local()
+        self._sessions: list[requests.Session] = []
+        self._stopped = threading.Event()
 
     def close(self) -> None:
         """Ends the connections."""
-        self._session.close()
+        for session in self._sessions:
+            session.close()
 
-    def json(
-        self, method: str, path: str, pacer: Pacer, *,
-        query: dict[str, str] | str | None = None, body: dict[str, Any] | None = None,
-    ) -> dict[str, Any]:  # fmt: skip
-        """The JSON object that answers a request, tried again where that may help."""
-        return self.retrying(
-            lambda: self.json_once(method, path, pacer, query=query, body=body), f"{method} {path}"
-        )
+    def stop(self) -> None:
+        """Lets no further request begin, and ends all pauses: the run is over."""
+        self._stopped.set()
+
+    def pause(self, seconds: float) -> None:
+        """Waits, unless the run is over.
+
+        Raises:
+            UnreachableError: it is.
+        """
+        if self._stopped.wait(seconds):
+            raise UnreachableError("stopped")
+
+    @property
+    def _session(self) -> requests.Session:
+        """This thread's own: requests promises nothing for a shared one."""
+        if not hasattr(self._own, "session"):
+            session = self._own.session = requests.Session()
+            key, secret = self._account.api_key, self._account.api_secret
+            # Given as text, a secret of letters beyond Latin-1 would stop requests.
+            session.auth = HTTPBasicAuth(key.encode(), secret.encode())
+            session.headers["User-Agent"] = f"dlr-reconcile/{__version__}"
+            # A proxy of the company's has no business on loopback.
+            session.trust_env = urlsplit(self._settings.base_url).hostname not in LOOPBACK
+            session.verify = _authorities()
+            self._sessions.append(session)
+        return self._own.session  # type: ignore[no-any-return] # a thread-local has no types
 
     def json_once(
         self, method: str, path: str, pacer: Pacer, *,
         query: dict[str, str] | str | None = None, body: dict[str, Any] | None = None,
     ) -> dict[str, Any]:  # fmt: skip
-        """As `json`, in a single try."""
+        """The JSON object that answers a request, in a single try."""
         pacer.wait()
         answer = self._send(
             self._session, method, self._settings.base_url + path, params=query, json=body
@@ -116,7 +140,7 @@ class Transport:
         if elsewhere:
             answer.close()
             with requests.Session() as bare:
-                bare.trust_env = self._session.trust_env
+                bare.trust_env, bare.verify = self._session.trust_env, self._session.verify
                 answer = self._send(bare, "GET", elsewhere, auth=_no_auth, **options)
         with answer:
             if answer.status_code != 200:
@@ -127,6 +151,7 @@ class Transport:
         self, session: requests.Session, method: str, url: str, **options: Any
     ) -> requests.Response:
         """Sends a request that follows no redirect."""
+        self.pause(0)
         connect, read = self._settings.connect_timeout, self._settings.read_timeout
         try:
             return session.request(
@@ -157,8 +182,16 @@ class Transport:
             except requests.RequestException as error:
                 if last or not isinstance(error, PASSING) or _is_distrust(error):
                     raise UnreachableError(_unreachable(error, self._settings, where)) from None
-            time.sleep(wait)
+            self.pause(wait)
         raise AssertionError("the last try returns or raises")
+
+
+def _authorities() -> str | bool:
+    """Whose certificates are trusted: the usual authorities, or those that the user's file names.
+
+    requests reads the variable by itself, but not where it is told to use no proxy.
+    """
+    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
 
 
 def _elsewhere(answer: requests.Response) -> str | None:
@@ -171,15 +204,16 @@ def _elsewhere(answer: requests.Response) -> str | None:
 
 def _object(answer: requests.Response, where: str) -> dict[str, Any]:
     try:
-        found = json.loads(answer.content, parse_float=Decimal)
+        # Money stays the text that it came as: nobody here calculates with it.
+        found = json.loads(answer.content, parse_float=str)
     except (ValueError, RecursionError):
         html = answer.content[:200].lstrip().startswith(b"<")
-        raise UnreachableError(
+        raise GarbledError(
             f"{where} was answered with {'an HTML page' if html else 'something else'} instead of "
             "JSON: is a proxy in between, or base_url wrong?"
         ) from None
     if not isinstance(found, dict):
-        raise UnreachableError(f"{where} was answered with JSON that is no object")
+        raise GarbledError(f"{where} was answered with JSON that is no object")
     return found
 
 
@@ -190,6 +224,8 @@ def _is_distrust(error: requests.RequestException) -> bool:
 
 def _unreachable(error: requests.RequestException, settings: Settings, where: str) -> str:
     host = urlsplit(settings.base_url).netloc
+    if isinstance(error, GarbledError):
+        return str(error)
     if _is_distrust(error):
         return f"{host}: TLS cannot be verified: {error}"
     if isinstance(error, requests.Timeout) or "Read timed out" in str(error):

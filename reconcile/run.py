@@ -1,0 +1,136 @@
+"""One run: the store that it holds, what it works with, and what it has to tell at its end."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reconcile import __version__
+from reconcile.days import iso, parse_moment
+from reconcile.errors import DONE, INCOMPLETE, ReconcileError
+from reconcile.settings import Settings
+from reconcile.store import MARKER, Ledger, Store
+from reconcile.vocabulary import RULES_VERSION, VERDICTS
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
+
+Progress = Callable[[str, int], None]
+# lines = receipts + rejects + blank
+CAPTURED = ("lines", "receipts", "rejects", "blank")
+# messages = the six verdicts; receipts of messages = attached + duplicates
+JUDGED = ("messages", *VERDICTS, "receipts", "duplicates", "orphans", "uncovered")
+
+
+@dataclass
+class Run:
+    """One run: what it works with, and what it has to tell at its end."""
+
+    settings: Settings
+    store: Store
+    con: Backend
+    ledger: Ledger
+    as_of: datetime
+    progress: Progress
+    manifest: dict[str, Any] = field(default_factory=dict)
+    holes: list[dict[str, str]] = field(default_factory=list)
+
+    def hole(self, day: date | str, reason: str, account_id: str = "") -> None:
+        """Notes that a day (`*`: every day) is incomplete, and why."""
+        found = {"day": str(day), "account_id": account_id, "reason": reason}
+        if found not in self.holes:
+            self.holes.append(found)
+
+    def note(self, kind: str, entry: dict[str, Any]) -> None:
+        """Adds an entry to a list of the manifest."""
+        self.manifest.setdefault(kind, []).append(entry)
+
+    @property
+    def slices(self) -> Path:
+        """Where slices under way lie."""
+        return self.store.work / "slices"
+
+    @property
+    def exit_code(self) -> int:
+        """What the run's end means to whoever started it."""
+        return INCOMPLETE if self.holes else DONE
+
+
+@contextmanager
+def opened(
+    settings: Settings, as_of: datetime, progress: Progress, *, given: bool = True
+) -> Iterator[Run]:
+    """A locked store, an engine within its limits, and the ledger."""
+    from reconcile import border
+
+    store = Store.open(settings.store, create=True)
+    with store.lock(), _engine(settings, store) as con:
+        stopped = store.unfinished()
+        if stopped and not given and stopped["as_of"][:10] == iso(as_of)[:10]:
+            as_of = parse_moment(stopped["as_of"])
+        try:
+            border.set_key(con, settings)
+            yield Run(settings, store, con, store.ledger(), as_of, progress)
+        except ReconcileError:
+            store.forget()  # an orderly end: only a run that was stopped hands down its days
+            raise
+
+
+@contextmanager
+def looked_at(settings: Settings, as_of: datetime) -> Iterator[Run]:
+    """A store to read, be there one or not; nothing is locked, and nothing may be written."""
+    there = (settings.store / MARKER).exists()
+    store = Store.open(settings.store) if there else Store(settings.store)
+    with _engine(settings, store) as con:
+        yield Run(settings, store, con, store.ledger(), as_of, lambda *_: None)
+
+
+@contextmanager
+def _engine(settings: Settings, store: Store) -> Iterator[Backend]:
+    from reconcile import engine
+
+    memory = settings.memory_limit or engine.half_of_memory()
+    spill = settings.temp_directory or store.work / "spill"
+    con = engine.connect(memory, settings.threads, spill)
+    try:
+        yield con
+    finally:
+        con.disconnect()
+
+
+def finish(this: Run, command: str) -> None:
+    """Writes the manifest, the last act of a run."""
+    judged, captures = this.manifest.get("judged", []), this.manifest.get("captures", [])
+    facts = {
+        "run_id": uuid.uuid4().hex[:12],
+        "command": command,
+        "as_of": iso(this.as_of),
+        "package_version": __version__,
+        "rules_version": RULES_VERSION,
+        "settings": this.settings.model_dump(mode="json", exclude={"accounts"}, exclude_unset=True),
+        "exit_code": this.exit_code,
+        "incomplete": this.holes,
+        # Each was held against its parts before anything was published.
+        "sums": {
+            "captured": {k: sum(c[k] for c in captures) for k in CAPTURED},
+            "judged": {k: sum(d[k] for d in judged) for k in JUDGED},
+        },
+    }
+    this.manifest = facts | this.manifest
+    this.store.finish(this.manifest)
+
+
+@contextmanager
+def stage(this: Run, name: str) -> Iterator[None]:
+    begun = time.monotonic()
+    try:
+        yield
+    finally:
+        seconds = this.manifest.setdefault("seconds", {})
+        seconds[name] = round(time.monotonic() - begun, 3)
