@@ -76,3 +76,21 @@ def demo_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "Networks with most unconfirmed messages" in ended.stdout
     assert ended.stderr == ""
     return folder / "store"
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Prints what the tests of faults have noted: how each ended, and what it cost."""
+    noted = [
+        value
+        for report in terminalreporter.stats.get("passed", [])
+        for name, value in report.user_properties
+        if name == "fault"
+    ]
+    if not noted:
+        return
+    terminalreporter.section("faults: how downloads ended, requests made, records billed")
+    for row in noted:
+        terminalreporter.write_line(
+            "{fault:26} {way:8} struck {struck}  requests {requests:3}  billed {billed:5} "
+            "(extra {extra:5})  {ended}".format(**row)
+        )

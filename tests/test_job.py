@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from reconcile import job
-from reconcile.days import iso, parse_moment
+from reconcile.days import DAY, iso, parse_moment
 from reconcile.errors import UsageError
 from reconcile.sandbox.demo import sample_data
 from reconcile.sandbox.generate import generate
@@ -37,18 +37,20 @@ def _no_settings_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     monkeypatch.setenv("VONAGE_API_SECRET", ACCOUNT.api_secret)
 
 
-def planned(as_of: datetime, ledger: Ledger, asked: job.Asked = EVERY_NIGHT) -> job.Run:
+def planned(
+    as_of: datetime, ledger: Ledger, asked: job.Asked = EVERY_NIGHT, **flags: Any
+) -> job.Run:
     """A run that has only planned; its days are in `manifest["planned"]`."""
     store = Store.open(Path("store"), create=True)
-    this = job.Run(load(lookback="5d"), store, cast(Any, None), ledger, as_of, quiet)
-    this.manifest["planned"] = [d.isoformat() for d in job.plan(this, asked, [ACCOUNT])]
+    this = job.Run(load(lookback="5d", **flags), store, cast(Any, None), ledger, as_of, quiet)
+    this.manifest["planned"] = [d.isoformat() for d in job.plan(this, asked)]
     return this
 
 
 def downloaded(*days: str) -> list[dict[str, Any]]:
     return [
         {"account_id": ACCOUNT.account_id, "product": "SMS", "start": f"{day}T00:00:00Z",
-         "end": f"{day[:-2]}{int(day[-2:]) + 1:02d}T00:00:00Z", "billed": 5, "records": 5}
+         "end": iso(parse_moment(day) + DAY), "billed": 5, "records": 5}
         for day in days
     ]  # fmt: skip
 
@@ -62,16 +64,26 @@ def test_first_night_looks_back() -> None:
 def test_later_night_goes_on() -> None:
     """From the day after the last whole one to yesterday, and what is open; nothing closed."""
     ledger = Ledger(
-        downloads=downloaded("2026-10-01", "2026-10-14", "2026-10-15"),
-        judged={"2026-10-01": {"closed": True}, "2026-10-14": {"closed": False}},
+        downloads=downloaded("2026-10-13", "2026-10-14", "2026-10-15"),
+        judged={"2026-10-13": {"closed": True}, "2026-10-14": {"closed": False}},
     )
     assert planned(NIGHT, ledger).manifest["planned"] == ["2026-10-14", "2026-10-15", "2026-10-16"]
 
 
-def test_a_long_silence_is_not_made_up() -> None:
-    """Days before `lookback` are not fetched on their own."""
+def test_holes_are_filled() -> None:
+    """Days that are not whole since the first one are asked for, however long ago, by default."""
+    ledger = Ledger(downloads=downloaded("2026-09-26", "2026-10-14"),
+                    judged={d: {"closed": True} for d in ("2026-09-26", "2026-10-14")})  # fmt: skip
+    found = planned(NIGHT, ledger).manifest["planned"]
+    assert (found[0], found[-1], len(found)) == ("2026-09-27", "2026-10-16", 19)
+    assert "2026-10-14" not in found
+
+
+def test_holes_are_filled_so_far() -> None:
+    """`fill_holes` bounds how far back."""
     ledger = Ledger(downloads=downloaded("2026-09-01"), judged={"2026-09-01": {"closed": True}})
-    assert planned(NIGHT, ledger).manifest["planned"][0] == "2026-10-12"
+    found = planned(NIGHT, ledger, fill_holes="3d").manifest["planned"]
+    assert found == ["2026-10-14", "2026-10-15", "2026-10-16"]
 
 
 def test_unsettled_day_is_named() -> None:
@@ -100,7 +112,7 @@ def test_judging_alone_needs_no_account() -> None:
     store = Store.open(Path("store"), create=True)
     ledger = Ledger(downloads=downloaded("2026-10-14"))
     this = job.Run(load(), store, cast(Any, None), ledger, NIGHT, quiet)
-    assert job.plan(this, job.Asked(), []) == [date(2026, 10, 14)]
+    assert job.plan(this, job.Asked(), offline=True) == [date(2026, 10, 14)]
 
 
 def test_a_stopped_run_lends_its_as_of() -> None:
@@ -184,7 +196,7 @@ def test_nights_end_where_one_run_ends(tmp_path: Path) -> None:
             assert ended.exit_code == 0
             monitored.append(ended.manifest)
         assert served.billed_records == ended.ledger.billed
-    asked = [r["found"] for m in monitored for r in m.get("refreshes", [])]
+    asked = [r["billed"] for m in monitored for r in m.get("refreshes", [])]
     assert ended.ledger.billed == 1500 + sum(asked)
     assert 0 < sum(asked) < 300
     truth = pd.read_parquet(made.folder / "truth.parquet").set_index("message_id")["verdict"]

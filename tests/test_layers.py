@@ -28,8 +28,12 @@ ROOMS: dict[str, set[str]] = {
     "reports": CORE | {"border"},
     "receipts": CORE | {"border"},
     "judging": CORE | {"judge", "summarise"},
-    "job": CORE | {"border", "judge", "summarise", "reports", "receipts", "judging"},
-    "present": CORE | {"judge", "summarise"},
+    "run": CORE | {"border"},
+    "refreshing": CORE | {"reports", "run"},
+    "importing": CORE | {"reports", "run"},
+    "fetching": CORE | {"reports", "run", "refreshing"},
+    "job": CORE | {"judge", "reports", "receipts", "judging", "run", "refreshing", "fetching"},
+    "present": CORE | {"judge", "summarise", "reports"},
     "sandbox": FACTS,
 }
 # The demo plays a whole job against the sandbox: the one file of its room that knows it.

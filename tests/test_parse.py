@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -33,14 +35,13 @@ def read(con: Any, tmp_path: Path) -> Callable[..., tuple[Rows, Rows]]:
     """Records and rejects of a raw slice, times as text."""
 
     def query(path: Path, pii: str = "keep") -> tuple[Rows, Rows]:
-        args = (path, "SMS", "5a4d0b0e", DAY, AS_OF, pii)
         records = f"""
             SELECT * REPLACE (received_at::VARCHAR AS received_at,
                               fetched_at::VARCHAR AS fetched_at,
                               finalized_at::VARCHAR AS finalized_at)
-            FROM ({parse.records(*args)}) ORDER BY message_id
+            FROM ({parse.records(path, "SMS", "5a4d0b0e", DAY, AS_OF, pii)}) ORDER BY message_id
         """
-        rejects = f"SELECT * FROM ({parse.rejects(*args)}) ORDER BY line"
+        rejects = f"SELECT * FROM ({parse.rejects(path, DAY, 'a source')}) ORDER BY line"
         good, bad = (con.con.execute(q).to_arrow_table().to_pylist() for q in (records, rejects))
         return good, bad
 
@@ -271,14 +272,15 @@ def test_several_members(archive: Any, read: Any) -> None:
     other = BASE | {"message_id": "0B", "date_received": "no"}
     slice_ = archive(csv_of(BASE), csv_of(dict(reversed(other.items()))), csv_of(BASE))
     records, rejects = read(slice_.path)
-    assert (slice_.rows, len(records)) == (3, 1)
+    assert (slice_.rows, len(records)) == (3, 2)
     assert [(r["line"], r["reason"]) for r in rejects] == [(2, "its date_received is no time")]
 
 
 @pytest.mark.parametrize("end", ["", "\n"])
 def test_header_alone(archive: Any, end: str) -> None:
     """A report of nothing is a header, with a line end or without."""
-    assert archive(",".join(BASE) + end).rows == 0
+    slice_ = archive(",".join([*BASE, "mood"]) + end)
+    assert (slice_.rows, slice_.new_columns) == (0, ["mood"])
 
 
 def test_no_bytes(archive: Any) -> None:
@@ -329,17 +331,7 @@ def test_rejects(read: Any, tmp_path: Path) -> None:
         (3, "its date_received is no time"),
         (4, "its date_received lies outside of the days asked for"),
     ]
-    assert {(r["source"], r["kind"]) for r in rejects} == {
-        ("reports:SMS:5a4d0b0e:2026-01-05T00:00:00Z", "malformed_record")
-    }
-
-
-def test_one_row_a_message(read: Any, tmp_path: Path) -> None:
-    """Of rows with one id the one that was finalised last stays."""
-    ends = ["2026-01-05T11:00:00Z", "2026-01-05T12:00:00Z", ""]
-    raw.write_pages([[BASE | {"date_finalized": end} for end in ends]], tmp_path / "raw")
-    records, _ = read(tmp_path / "raw")
-    assert [r["finalized_at"] for r in records] == ["2026-01-05 12:00:00+00"]
+    assert {(r["source"], r["kind"]) for r in rejects} == {("a source", "malformed_record")}
 
 
 def test_an_empty_page(tmp_path: Path) -> None:
@@ -347,12 +339,215 @@ def test_an_empty_page(tmp_path: Path) -> None:
     assert raw.write_pages([[]], tmp_path / "raw").rows == 0
 
 
-def test_no_zip(tmp_path: Path) -> None:
-    """What is no ZIP is a ReportError, whatever its name."""
+WHOLE = csv_of(BASE)
+
+
+@pytest.mark.parametrize("pack", [str.encode, lambda t: gzip.compress(t.encode())])
+@pytest.mark.parametrize("text", [WHOLE, "\ufeff" + WHOLE.replace("\n", "\r\n"),
+                                  WHOLE.replace('"', ""), "\n\n" + WHOLE])  # fmt: skip
+def test_bare_csv(read: Any, tmp_path: Path, text: str, pack: Callable[[str], bytes]) -> None:
+    """A CSV that is not zipped, or gzipped, is read too, whatever its name."""
+    path = tmp_path / "report.zip"
+    path.write_bytes(pack(text))
+    slice_ = raw.write_archive(path, tmp_path / "raw")
+    assert (slice_.rows, slice_.new_columns) == (1, [])
+    assert read(slice_.path)[0][0]["message_id"] == "0E000000C889DF7B"
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"<!DOCTYPE html>\n<html>", "it is an HTML page"),
+        (b'  {"title": "Forbidden"}', "it is JSON"),
+        (b"%PDF-1.7\n", "it is a PDF"),
+        (b"", "it is empty"),
+        (b"\n \n", "it is empty"),
+        (WHOLE.encode("utf-16"), "it is no text in UTF-8"),
+        (b"message_id,status\n", "its header lacks date_received"),
+        (b"message_id;date_received;status\n1;2;3\n",
+         "its header lacks message_id, date_received, status: ';' splits it, where a comma should"),
+        (gzip.compress(b"<html>"), "it is an HTML page"),
+    ],
+)  # fmt: skip
+def test_no_report(tmp_path: Path, content: bytes, found: str) -> None:
+    """What is no report at all is a ReportError that says what it is."""
     path = tmp_path / "a.zip"
-    path.write_text("message_id,status\n")
-    with pytest.raises(ReportError, match=r"a\.zip is no ZIP archive"):
+    path.write_bytes(content)
+    wanted = f"a.zip is no ZIP archive, and no CSV of a report: {found}"
+    with pytest.raises(ReportError, match=f"^{re.escape(wanted)}$"):
         raw.write_archive(path, tmp_path / "raw")
+
+
+def test_blank_lines(archive: Any, read: Any) -> None:
+    """Blank lines are no rows: before the header, between rows and behind them."""
+    lines = csv_of(BASE, BASE | {"date_received": "no"}).splitlines()
+    slice_ = archive("\n\n" + "\n\n".join(lines) + "\n\n")
+    assert slice_.rows == 2
+    assert [r["line"] for r in read(slice_.path)[1]] == [2]
+
+
+def test_column_twice(archive: Any) -> None:
+    """Two columns of one name contradict each other: the contract is broken."""
+    with pytest.raises(ContractError, match=r"report_0\.csv: its header has status twice"):
+        archive(csv_of(BASE).replace('"status"', '"status","status"'))
+
+
+@pytest.mark.parametrize("name", ["../../evil{}.csv", "/etc/evil{}.csv", "a/../../b.txt", "a\\b",
+                                  "a\nb", "C:\\evil.csv"])  # fmt: skip
+def test_strange_names(archive: Any, name: str) -> None:
+    """A member's name that leads elsewhere is no report's: nothing of the archive is read."""
+    with pytest.raises(ReportError, match="it is no report of Vonage"):
+        archive(csv_of(BASE), name=name)
+
+
+def test_other_members(tmp_path: Path) -> None:
+    """What is no CSV is ignored, and so is what a Mac adds."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as out:
+        out.mkdir("old.csv")
+        out.writestr("readme.txt", "x")
+        out.writestr("reports/a.CSV", csv_of(BASE))
+        out.writestr("__MACOSX/reports/._a.CSV", "\0")
+    assert raw.write_archive(tmp_path / "a.zip", tmp_path / "raw").rows == 1
+
+
+def test_empty_zip(tmp_path: Path) -> None:
+    """An archive of nothing is a ReportError."""
+    zipfile.ZipFile(tmp_path / "a.zip", "w").close()
+    with pytest.raises(ReportError, match=r"a\.zip holds no CSV: ask"):
+        raw.write_archive(tmp_path / "a.zip", tmp_path / "raw")
+
+
+@pytest.mark.parametrize("inner", [b"PK\x03\x04\x14\0", gzip.compress(b"x" * 99)])
+def test_nested(archive: Any, inner: bytes) -> None:
+    """An archive in an archive is a ReportError, whatever its name."""
+    with pytest.raises(ReportError, match=r"report_0\.csv holds another archive"):
+        archive(inner)
+    with pytest.raises(ReportError, match=r"holds no CSV \(its first member is 'report_0.zip'\)"):
+        archive(inner, name="report_{}.zip")
+
+
+def test_encrypted(archive: Any, tmp_path: Path) -> None:
+    """An encrypted archive is a ReportError that says so."""
+    archive(csv_of(BASE))
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    content[content.index(b"PK\x01\x02") + 8] |= 0x1
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(ReportError, match=r"a\.zip is encrypted"):
+        raw.write_archive(tmp_path / "a.zip", tmp_path / "raw")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_other_compression(tmp_path: Path, method: int) -> None:
+    """A compression that Vonage does not use is a ReportError."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as out:
+        out.writestr("a.csv", csv_of(BASE))
+    with pytest.raises(ReportError, match="compressed in a way that no report is"):
+        raw.write_archive(tmp_path / "a.zip", tmp_path / "raw")
+
+
+@pytest.mark.parametrize("pack", ["zip", "gzip"])
+@pytest.mark.parametrize("rows", [True, False])
+def test_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: str, rows: bool) -> None:
+    """What inflates beyond all measure is refused while it is inflated, whatever it says."""
+    monkeypatch.setattr(raw, "INFLATED_BYTES", 1 << 20)
+    bomb = (csv_of(BASE) + ("x,y,z\n" if rows else " ") * (6 << 20)).encode()
+    path = tmp_path / "a.zip"
+    if pack == "gzip":
+        path.write_bytes(gzip.compress(bomb))
+    else:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
+            out.writestr("a.csv", bomb)
+    with pytest.raises(ReportError, match=r"a\.zip is damaged"):
+        raw.write_archive(path, tmp_path / "raw")
+
+
+def test_many_small_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All members together have one measure."""
+    monkeypatch.setattr(raw, "INFLATED_BYTES", 1 << 20)
+    monkeypatch.setattr(raw, "INFLATED_RATIO", 1)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as out:
+        for number in range(20):
+            out.writestr(f"{number}.csv", csv_of(*[BASE] * 2000))
+    with pytest.raises(ReportError, match="inflates beyond all measure"):
+        raw.write_archive(tmp_path / "a.zip", tmp_path / "raw")
+
+
+def test_many_members(archive: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No report has members without number, nor a directory to match."""
+    monkeypatch.setattr(raw, "MEMBERS", 3)
+    assert archive(*[csv_of(BASE)] * 3).rows == 3
+    with pytest.raises(ReportError, match="has 4 members: no report has so many"):
+        archive(*[csv_of(BASE)] * 4)
+    monkeypatch.setattr(raw, "DIRECTORY_BYTES", 100)
+    with pytest.raises(ReportError, match="its directory is as large as no report's"):
+        archive(*[csv_of(BASE)] * 3)
+
+
+@pytest.mark.parametrize("text", ["x" * (3 << 20), '"' + "x\n" * (3 << 20), '"x\n",' * (1 << 20)])
+def test_endless_row(archive: Any, text: str) -> None:
+    """A row without end is not gathered, but refused."""
+    with pytest.raises(ReportError, match="is damaged"):
+        archive(csv_of(BASE) + text)
+
+
+def test_shorter_than_announced(tmp_path: Path) -> None:
+    """A member that is shorter than announced is a ReportError, even if its sum is right."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as out:
+        out.writestr("a.csv", csv_of(*[BASE] * 3000))
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    place = content.index(b"PK\x01\x02") + 24
+    content[place : place + 4] = (1 << 24).to_bytes(4, "little")
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(ReportError, match="not as long as it says"):
+        raw.write_archive(tmp_path / "a.zip", tmp_path / "raw")
+
+
+@pytest.mark.parametrize("harm", ["short", "spoilt"])
+def test_damaged_gzip(tmp_path: Path, harm: str) -> None:
+    """A gzipped CSV that was cut short or spoilt is a ReportError."""
+    content = bytearray(gzip.compress(csv_of(*[BASE] * 20_000).encode()))
+    if harm == "short":
+        content = content[: len(content) // 2]
+    else:
+        content[-6] ^= 0xFF
+    (tmp_path / "a.csv.gz").write_bytes(content)
+    with pytest.raises(ReportError, match="is damaged"):
+        raw.write_archive(tmp_path / "a.csv.gz", tmp_path / "raw")
+
+
+@settings(max_examples=150, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@given(place=st.integers(0, 10**6), byte=st.integers(0, 255), cut=st.booleans(),
+       packed=st.booleans())  # fmt: skip
+def test_any_damage(tmp_path: Path, place: int, byte: int, cut: bool, packed: bool) -> None:
+    """A file that is damaged anywhere is read, or refused with one line: nothing else happens."""
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as out:
+        out.writestr("a.csv", csv_of(BASE, BASE))
+        out.writestr("b.csv", csv_of(BASE))
+    content = bytearray(whole.getvalue() if packed else gzip.compress(csv_of(BASE).encode()))
+    place %= len(content)
+    if cut:
+        del content[place:]
+    else:
+        content[place] = byte
+    (tmp_path / "a.zip").write_bytes(content)
+    told = ""
+    try:
+        raw.write_archive(tmp_path / "a.zip", tmp_path / "raw")
+    except (ReportError, ContractError) as error:
+        told = str(error)
+    assert "\n" not in told
+
+
+def test_both_readers_agree(archive: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reader that is used where the fast one gives up reads the same."""
+    rows = [BASE | {"message_id": f"{n}", "client_ref": t} for n, t in enumerate(
+        ["", " ", "a,b", 'say ""so""', "two\nlines", "\r\n", "é", "NA", "null", "'"])]  # fmt: skip
+    found = [archive(csv_of(*rows)).path.read_bytes()]
+    monkeypatch.setattr(raw, "_read_fast", raw._read_slowly)
+    found.append(archive(csv_of(*rows)).path.read_bytes())
+    assert found[0] == found[1]
 
 
 def test_no_csv(archive: Any) -> None:

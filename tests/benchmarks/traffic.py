@@ -62,7 +62,7 @@ def _records(traffic: Path, as_of: datetime) -> str:
             date_received AS received_at, date_finalized AS finalized_at, latency AS latency_ms,
             coalesce(status, status_before) AS status, error_code, total_price AS price,
             {t("currency")} AS currency, concatenated, validity_period AS validity_ms,
-            TIMESTAMPTZ '{iso(as_of)}' AS fetched_at
+            TIMESTAMPTZ '{iso(as_of)}' AS fetched_at, NULL::TIMESTAMPTZ AS asked_at
         FROM read_parquet({world}, hive_partitioning = false)
         ORDER BY account_id, message_id
     """
