@@ -4,6 +4,8 @@ The core's expressions are compiled once a run, over views that stand for "the d
 on; from day to day only what those views read is exchanged.
 """
 
+# ruff: noqa: S608 - SQL is put together from names of our own; texts of others are quoted
+
 from __future__ import annotations
 
 import math
@@ -18,7 +20,7 @@ from reconcile.days import DAY, days_between, iso, matures_at
 from reconcile.engine import quote
 from reconcile.errors import ContractError
 from reconcile.settings import Settings
-from reconcile.store import UNDATED, Ledger, Staged, Store, parquet_query, prepared
+from reconcile.store import UNDATED, Ledger, Staged, Store, in_order, parquet_query, prepared
 from reconcile.tables import (
     ERROR_CODES,
     ORPHANS,
@@ -34,6 +36,14 @@ from reconcile.vocabulary import FINAL, UNKNOWN
 if TYPE_CHECKING:
     import ibis
     from ibis.backends.duckdb import Backend
+
+
+# Columns of `verdicts` that hold few different texts.
+FEW = (
+    "product", "account_id", "country", "country_name", "network_code", "network_name",
+    "record_status", "record_error_code", "receipt_status", "receipt_error_code",
+    "receipt_network_code", "currency", "verdict",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -81,10 +91,15 @@ class Bench:
         return {c[0]: int(v or 0) for c, v in zip(cursor.description, row, strict=True)}
 
     def write(self, key: str, table: Table, day: str, build: Callable[[], ibis.Table]) -> Staged:
-        """Stages a partition from the expression `key`, which is built and compiled only once."""
+        """Stages a partition from the expression `key`, as `view` makes it."""
+        view = self.view(key, table, build)
+        return self.store.write_view(self.con, view, table, day, self.as_of)
+
+    def view(self, key: str, table: Table, build: Callable[[], ibis.Table]) -> str:
+        """The view of the expression `key`, which is built and compiled only once."""
         if key not in self._views:
             self._views[key] = self._open.enter_context(prepared(self.con, build(), table))
-        return self.store.write_view(self.con, self._views[key], table, day, self.as_of)
+        return self._views[key]
 
 
 def judge_day(bench: Bench, day: date, *, covered: bool) -> Judged:
@@ -183,9 +198,12 @@ def _judge_messages(bench: Bench, day: date) -> Staged:
         "SELECT count(*) AS n FROM (SELECT DISTINCT account_id, product FROM records_of_day)"
     )
     several = owners["n"] > 1
-    staged = bench.write(
-        f"verdicts_{several}", VERDICTS, str(day), lambda: _verdicts(bench, several_owners=several)
+    view = bench.view(
+        f"verdicts_{several}", VERDICTS, lambda: _verdicts(bench, several_owners=several)
     )
+    order = ", ".join(("message_id", *(("account_id", "product") if several else ())))
+    with in_order(bench.con, view, order, FEW, _words(bench)) as ordered:
+        staged = bench.store.write_view(bench.con, ordered, VERDICTS, str(day), bench.as_of)
     bench.lay("verdicts_of_day", parquet_query(VERDICTS, [staged.path]))
     return staged
 
@@ -207,8 +225,22 @@ def _verdicts(bench: Bench, *, several_owners: bool) -> ibis.Table:
         "pushed_at": _.receipt_pushed_at,
         "captured_at": _.receipt_captured_at,
     }
-    rows = judged.select(**{name: named.get(name, _[name]) for name in VERDICTS.names})
-    return rows.order_by(["message_id", *(("account_id", "product") if several_owners else ())])
+    return judged.select(**{name: named.get(name, _[name]) for name in VERDICTS.names})
+
+
+def _words(bench: Bench) -> str:
+    """SQL of all words that the columns of `FEW` can hold in the day's verdicts."""
+    records = ("product", "account_id", "country", "country_name", "network_code", "network_name",
+               "status", "error_code", "currency")  # fmt: skip
+    receipts = ("status", "error_code", "network_code")
+    given = ", ".join(
+        f"({quote(word)})" for word in (*words.VERDICTS, bench.settings.currency or UNKNOWN)
+    )
+    return " UNION ALL ".join([
+        f"SELECT * FROM (VALUES {given}) AS given(word)",
+        *(f"SELECT DISTINCT {name} FROM records_of_day" for name in records),
+        *(f"SELECT DISTINCT {name} FROM receipts_in_reach" for name in receipts),
+    ])  # fmt: skip
 
 
 def _summarise(bench: Bench, day: date) -> list[Staged]:
@@ -237,7 +269,7 @@ def _counts(bench: Bench) -> dict[str, int]:
         SELECT count(*) AS messages, {verdicts}, sum(receipts) AS receipts,
             sum(duplicates) AS duplicates, count(*) FILTER (record_status IN ({final})) AS final
         FROM verdicts_of_day
-    """)  # noqa: S608 - our own words
+    """)
 
 
 def _is_closed(bench: Bench, day: date, counts: dict[str, int]) -> bool:
@@ -257,10 +289,10 @@ def _check(
     sums = ", ".join(
         f"sum({name}) AS {name}" for name in (*names, "receipts", "orphans", "uncovered")
     )
-    told = bench.ask(f"SELECT {sums}, sum(duplicate_receipts) AS duplicates FROM summary_of_day")  # noqa: S608 - our own words
+    told = bench.ask(f"SELECT {sums}, sum(duplicate_receipts) AS duplicates FROM summary_of_day")
     first = bench.ask("SELECT sum(messages_first) AS n FROM reasons_of_day")["n"]
     by_then = f"received_at <= TIMESTAMPTZ '{iso(bench.as_of)}'"
-    known = bench.ask(f"SELECT count(*) AS n FROM records_of_day WHERE {by_then}")["n"]  # noqa: S608 - our own words
+    known = bench.ask(f"SELECT count(*) AS n FROM records_of_day WHERE {by_then}")["n"]
     lone = told["orphans"] + told["uncovered"]
     for name, found, wanted in (
         ("records judged", counts["messages"], known),

@@ -11,6 +11,8 @@ A partition is replaced by one rename of a file that was checked and synced befo
 therefore sees the old file or the new one, never half of one.
 """
 
+# ruff: noqa: S608 - SQL is put together from names of our own; texts of others are quoted
+
 from __future__ import annotations
 
 import fcntl
@@ -50,6 +52,8 @@ UNDATED = "undated"
 _VIEWS = itertools.count()
 # Small enough that reading one message touches little, large enough to compress well.
 ROW_GROUP_ROWS = 122_880
+# Up to so many different texts sort better as numbers.
+FEW_WORDS = 50_000
 
 
 @dataclass(frozen=True)
@@ -253,7 +257,7 @@ def parquet_query(table: Table, files: list[Path]) -> str:
         return f"SELECT {columns} LIMIT 0"
     names = ", ".join(quote(str(f)) for f in files)
     columns = ", ".join(f'"{n}"::{k} AS "{n}"' for n, k in kinds.items())
-    return f"SELECT {columns} FROM read_parquet([{names}], hive_partitioning = false)"  # noqa: S608 - paths are ours
+    return f"SELECT {columns} FROM read_parquet([{names}], hive_partitioning = false)"
 
 
 def read_query(con: Backend, table: Table, query: str) -> ibis.Table:
@@ -284,6 +288,39 @@ def prepared(con: Backend, rows: ibis.Table | str, table: Table) -> Iterator[str
         yield view
     finally:
         con.con.execute(f"DROP VIEW IF EXISTS {view}; DROP VIEW IF EXISTS {raw}")
+
+
+@contextmanager
+def in_order(con: Backend, view: str, order: str, few: Iterable[str], words: str) -> Iterator[str]:
+    """A view with its rows sorted, to be written.
+
+    Texts of few words are sorted as the numbers of an enumeration: in a day of millions they would
+    fill the memory that sorting may take, and pass through the disk. In the file they are texts.
+
+    Args:
+        con, view: what is sorted.
+        order: by which columns, as SQL.
+        few: columns of few words.
+        words: SQL of all their words, in a column `word`; more than are wanted do no harm.
+    """
+    name = f"{view}_in_order"
+    con.con.execute(f"CREATE OR REPLACE TEMP TABLE {name}_words AS "
+                    f"SELECT DISTINCT word FROM ({words}) WHERE word IS NOT NULL")  # fmt: skip
+    [count] = con.con.execute(f"SELECT count(*) FROM {name}_words").fetchone() or (0,)
+    kind = f"{name}_word" if count <= FEW_WORDS else "VARCHAR"
+    undo = f"DROP VIEW IF EXISTS {name}; DROP TABLE {name}_words;"
+    if count <= FEW_WORDS:
+        sort = f"SELECT word FROM {name}_words ORDER BY word"
+        con.con.execute(f"CREATE TYPE {kind} AS ENUM ({sort})")
+        undo += f" DROP TYPE {kind};"
+    texts = ", ".join(f"{column}::{kind} AS {column}" for column in few)
+    con.con.execute(
+        f"CREATE OR REPLACE VIEW {name} AS SELECT * REPLACE ({texts}) FROM {view} ORDER BY {order}"
+    )
+    try:
+        yield name
+    finally:
+        con.con.execute(undo)
 
 
 def write_parquet(con: Backend, view: str, table: Table, path: Path, as_of: datetime) -> int:
@@ -322,7 +359,7 @@ def _refuse_null_lists(con: Backend, path: Path, table: Table) -> None:
     for column in table.columns:
         if not column.nullable and pa.types.is_list(column.type):
             rows = f"read_parquet({quote(str(path))})"
-            query = f'SELECT count(*) FROM {rows} WHERE "{column.name}" IS NULL'  # noqa: S608 - our own names
+            query = f'SELECT count(*) FROM {rows} WHERE "{column.name}" IS NULL'
             found = con.con.execute(query).fetchone()
             if found and found[0]:
                 raise ContractError(f"table {table.name}: {column.name} may not be null")
