@@ -155,7 +155,9 @@ REJECTS = Table(
     (
         _SOURCE,
         _LINE,
-        _required("kind", TEXT, "`unreadable`, `not_a_receipt` or `malformed_record`."),
+        _required(
+            "kind", TEXT, "`unreadable`, `not_a_receipt`, `malformed_record` or `other_channel`."
+        ),
         _required(
             "reason", TEXT, "What was wrong with it, and how to mend it where that is known."
         ),

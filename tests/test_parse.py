@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from reconcile import border
 from reconcile.days import day_window
 from reconcile.errors import ContractError, ReportError
-from reconcile.reports import parse, raw
+from reconcile.reports import parse, raw, unpack
 
 DAY = day_window(date(2026, 1, 5))
 AS_OF = datetime(2026, 1, 6, 2, tzinfo=UTC)
@@ -449,7 +449,7 @@ def test_other_compression(tmp_path: Path, method: int) -> None:
 @pytest.mark.parametrize("rows", [True, False])
 def test_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: str, rows: bool) -> None:
     """What inflates beyond all measure is refused while it is inflated, whatever it says."""
-    monkeypatch.setattr(raw, "INFLATED_BYTES", 1 << 20)
+    monkeypatch.setattr(unpack, "INFLATED_BYTES", 1 << 20)
     bomb = (csv_of(BASE) + ("x,y,z\n" if rows else " ") * (6 << 20)).encode()
     path = tmp_path / "a.zip"
     if pack == "gzip":
@@ -463,8 +463,8 @@ def test_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: str, rows: 
 
 def test_many_small_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All members together have one measure."""
-    monkeypatch.setattr(raw, "INFLATED_BYTES", 1 << 20)
-    monkeypatch.setattr(raw, "INFLATED_RATIO", 1)
+    monkeypatch.setattr(unpack, "INFLATED_BYTES", 1 << 20)
+    monkeypatch.setattr(unpack, "INFLATED_RATIO", 1)
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as out:
         for number in range(20):
             out.writestr(f"{number}.csv", csv_of(*[BASE] * 2000))
@@ -474,11 +474,11 @@ def test_many_small_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_many_members(archive: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """No report has members without number, nor a directory to match."""
-    monkeypatch.setattr(raw, "MEMBERS", 3)
+    monkeypatch.setattr(unpack, "MEMBERS", 3)
     assert archive(*[csv_of(BASE)] * 3).rows == 3
     with pytest.raises(ReportError, match="has 4 members: no report has so many"):
         archive(*[csv_of(BASE)] * 4)
-    monkeypatch.setattr(raw, "DIRECTORY_BYTES", 100)
+    monkeypatch.setattr(unpack, "DIRECTORY_BYTES", 100)
     with pytest.raises(ReportError, match="its directory is as large as no report's"):
         archive(*[csv_of(BASE)] * 3)
 

@@ -16,8 +16,7 @@ from reconcile.engine import quote
 from reconcile.errors import InputError
 from reconcile.reports import parse
 from reconcile.reports import raw as raw_slices
-from reconcile.reports.slices import Fetched
-from reconcile.store import Ledger, Staged, Store, prepared
+from reconcile.store import Staged, Store, in_order, prepared
 from reconcile.tables import RECORDS, REJECTS
 
 if TYPE_CHECKING:
@@ -34,8 +33,6 @@ _TIMES = ("fetched_at", "asked_at", "finalized_at")
 ORIGIN, PLACE = "origin", "place"
 _STORED = 0
 _REPEATED, _OLDER, _BAD = "repeated_keys", "older_states", "bad_rows"
-_ALL_WORDS, _WORDS, _SORTED = "all_words", "words", "sorted_records"
-FEW_WORDS = 50_000
 
 
 @dataclass(frozen=True)
@@ -92,38 +89,6 @@ class Part:
         return f"SELECT *, {asked_at}::TIMESTAMPTZ AS asked_at FROM ({records})"
 
 
-def take_in(
-    store: Store, con: Backend, ledger: Ledger, fetched: Fetched, as_of: datetime, pii: str,
-    *, fetched_at: datetime | None = None,
-) -> int:  # fmt: skip
-    """Merges a fetched slice into `records`, enters it in the ledger, and drops its files.
-
-    Args:
-        store, con, ledger: where to.
-        fetched: the slice.
-        as_of: the run's.
-        pii: what becomes of recipients.
-        fetched_at: the as_of of the run that began to fetch it, where that was an earlier one.
-
-    Returns:
-        How many of its rows were no records.
-    """
-    of = fetched.slice
-    source = f"reports:{of.product}:{of.account_id}:{iso(of.window.start)}"
-    part = Part(fetched.raw, of.product, of.account_id, of.window, fetched_at or as_of, source)
-    [bad_rows] = publish(store, con, of.day, [part], as_of, pii)
-    ledger.downloads.append(
-        {"account_id": of.account_id, "product": of.product, "start": iso(of.window.start),
-         "end": iso(of.window.end), "via": fetched.via, "request_id": fetched.request_id,
-         "records": fetched.rows - bad_rows, "billed": fetched.billed, "rejects": bad_rows,
-         "as_of": iso(as_of)}
-    )  # fmt: skip
-    store.save(ledger)
-    for path in fetched.raw.parent.glob(f"{of.name}.*"):
-        path.unlink()
-    return bad_rows
-
-
 def days_of(con: Backend, raw: Path) -> list[date]:
     """The UTC days in which the rows of a raw slice were received, in order."""
     return [row[0] for row in con.con.execute(parse.days(raw)).fetchall()]
@@ -150,9 +115,8 @@ def publish(
     """
     if not parts:
         return []
-    _give_back(con)
     merge = _Merge(store, con, day, parts, pii)
-    with merge.older_states() as older:
+    with _giving_back(con), merge.older_states() as older:
         staged = [merge.stage(as_of, forgets=older > 0)]
     fresh = staged[0].rows + older - sum(map(raw_slices.rows_of, merge.stored))
     all_good = fresh == sum(raw_slices.rows_of(part.raw) for part in parts)
@@ -163,10 +127,16 @@ def publish(
     return counts
 
 
-def _give_back(con: Backend) -> None:
-    """Makes the engine give back what it has freed: sorting would hold twice its limit else."""
+@contextmanager
+def _giving_back(con: Backend) -> Iterator[None]:
+    """Lets the engine give back what it has freed: sorting would hold twice its limit else."""
     con.con.execute("SET allocator_background_threads = true")
     con.con.execute("SET allocator_bulk_deallocation_flush_threshold = '1MB'")
+    try:
+        yield
+    finally:  # it costs time, which judging would pay
+        con.con.execute("RESET allocator_background_threads")
+        con.con.execute("RESET allocator_bulk_deallocation_flush_threshold")
 
 
 class _Merge:
@@ -184,19 +154,15 @@ class _Merge:
         ]
 
     def stage(self, as_of: datetime, *, forgets: bool) -> Staged:
-        """Stages the day's records, sorted, without the older states if there are any.
-
-        Where there are as few words as usual, they are sorted as numbers: in a day of millions
-        texts would fill the memory that sorting may take, and pass through the disk.
-        """
+        """Stages the day's records, sorted, without the older states if there are any."""
         older = f"ANTI JOIN {_OLDER} USING ({ORIGIN}, {PLACE})" if forgets else ""
         rows = f"SELECT {', '.join(RECORDS.names)} FROM ({self._states()}) {older}"
-        order = "ORDER BY account_id, message_id"
-        with self._few_words() as has_few, prepared(self._con, rows, RECORDS) as view:
-            kind = _WORDS if has_few else "VARCHAR"
-            texts = ", ".join(f"{name}::{kind} AS {name}" for name in parse.FEW)
-            with _view(self._con, _SORTED, f"SELECT * REPLACE ({texts}) FROM {view} {order}"):
-                return self._store.write_view(self._con, _SORTED, RECORDS, self._day, as_of)
+        order = "account_id, message_id"
+        with (
+            prepared(self._con, rows, RECORDS) as view,
+            in_order(self._con, view, order, parse.FEW, self._words()) as ordered,
+        ):
+            return self._store.write_view(self._con, ordered, RECORDS, self._day, as_of)
 
     @contextmanager
     def older_states(self) -> Iterator[int]:
@@ -248,23 +214,12 @@ class _Merge:
             each.append(f"SELECT {columns}, {origin}, {raw_slices.LINE} AS {PLACE} FROM ({rows})")
         return " UNION ALL ".join(each)
 
-    @contextmanager
-    def _few_words(self) -> Iterator[bool]:
-        """Makes a type `_WORDS` of all texts that the columns `parse.FEW` can have, if few."""
+    def _words(self) -> str:
+        """SQL of all words that the columns `parse.FEW` can have."""
         each = [parse.words(part.raw, part.product, part.account_id) for part in self._parts]
         for file in self.stored:
             each += [f"SELECT DISTINCT {name} AS word FROM {_numbered(file)}" for name in parse.FEW]
-        words = f"SELECT DISTINCT word FROM ({' UNION ALL '.join(each)}) WHERE word IS NOT NULL"
-        with _table(self._con, _ALL_WORDS, words) as count:
-            if count > FEW_WORDS:
-                yield False
-                return
-            sort = f"SELECT word FROM {_ALL_WORDS} ORDER BY word"
-            self._con.con.execute(f"CREATE TYPE {_WORDS} AS ENUM ({sort})")
-        try:
-            yield True
-        finally:
-            self._con.con.execute(f"DROP TYPE {_WORDS}")
+        return " UNION ALL ".join(each)
 
 
 def _telling(parts: Sequence[Part], day: date) -> list[Part | None]:
@@ -317,16 +272,6 @@ def _numbered(file: Path) -> str:
     """SQL of a parquet file's rows, each with its `file_row_number`."""
     options = "hive_partitioning = false, file_row_number = true"
     return f"read_parquet({quote(str(file))}, {options})"
-
-
-@contextmanager
-def _view(con: Backend, name: str, query: str) -> Iterator[None]:
-    """A view of the engine for a while."""
-    con.con.execute(f"CREATE OR REPLACE VIEW {name} AS {query}")
-    try:
-        yield
-    finally:
-        con.con.execute(f"DROP VIEW {name}")
 
 
 @contextmanager
