@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 # Columns of `verdicts` that hold few different texts.
 FEW = (
-    "product", "account_id", "country", "country_name", "network_code", "network_name",
+    "product", "account_id", "sender", "country", "country_name", "network_code", "network_name",
     "record_status", "record_error_code", "receipt_status", "receipt_error_code",
     "receipt_network_code", "currency", "verdict",
 )  # fmt: skip
@@ -230,8 +230,8 @@ def _verdicts(bench: Bench, *, several_owners: bool) -> ibis.Table:
 
 def _words(bench: Bench) -> str:
     """SQL of all words that the columns of `FEW` can hold in the day's verdicts."""
-    records = ("product", "account_id", "country", "country_name", "network_code", "network_name",
-               "status", "error_code", "currency")  # fmt: skip
+    records = ("product", "account_id", "sender", "country", "country_name", "network_code",
+               "network_name", "status", "error_code", "currency")  # fmt: skip
     receipts = ("status", "error_code", "network_code")
     given = ", ".join(
         f"({quote(word)})" for word in (*words.VERDICTS, bench.settings.currency or UNKNOWN)

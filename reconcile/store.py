@@ -339,7 +339,8 @@ def write_parquet(con: Backend, view: str, table: Table, path: Path, as_of: date
     try:
         con.con.execute(
             f"COPY (FROM {view}) TO {quote(str(path))} (FORMAT parquet, "
-            f"COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP_ROWS}, KV_METADATA {{{metadata}}})"
+            f"COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE {ROW_GROUP_ROWS}, "
+            f"KV_METADATA {{{metadata}}})"
         )
     except duckdb.IOException as error:
         raise DiskError(f"{path} cannot be written: {_first_line(error)}") from None
