@@ -74,6 +74,7 @@ def ordeal(
     via: str,
     seed: int,
     patience: float = 4.0,
+    read_timeout: float = 5.0,
     most_runs: int = 10,
 ) -> Ordeal:
     """Makes a world, and downloads it against all odds.
@@ -82,6 +83,7 @@ def ordeal(
         folder: an empty one.
         messages, days, seed: of the world.
         kills: how often the download is killed, each time after at most `patience` seconds.
+        read_timeout: seconds; the sandbox needs some to spoil a large archive, and stalls longer.
         via: sync or async.
         most_runs: how often it may be started again after that.
     """
@@ -89,9 +91,12 @@ def ordeal(
     rng = random.Random(seed)
     with Sandbox(
         world.folder, now=world.mature_at, pending_seconds=0.3, faults=SHARES, fault_seed=seed,
-        stall_seconds=6.0,
+        stall_seconds=read_timeout + 1,
     ) as sandbox:  # fmt: skip
-        command, environment = _command(folder, sandbox, world.mature_at, days, via), _env(sandbox)
+        command, environment = (
+            _command(folder, sandbox, world.mature_at, days, via, read_timeout),
+            _env(sandbox),
+        )
         killed = 0
         for _ in range(kills):
             running = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
@@ -113,11 +118,13 @@ def ordeal(
         )  # fmt: skip
 
 
-def _command(folder: Path, sandbox: Sandbox, as_of: object, days: int, via: str) -> list[str]:
+def _command(
+    folder: Path, sandbox: Sandbox, as_of: object, days: int, via: str, read_timeout: float
+) -> list[str]:
     return [
         sys.executable, "-m", "reconcile.cli", "fetch", "--base-url", sandbox.base_url,
         "--store", str(folder / "store"), "--from", str(START), "--to", str(START + days * DAY),
-        "--as-of", iso(as_of), "--via", via, "--read-timeout", "5s",  # type: ignore[arg-type]
+        "--as-of", iso(as_of), "--via", via, "--read-timeout", f"{read_timeout}s",  # type: ignore[arg-type]
         "--retry-longest", "500ms", "--poll-first", "200ms", "--poll-max", "500ms", "--pii", "keep",
     ]  # fmt: skip
 
@@ -153,6 +160,7 @@ if __name__ == "__main__":
     parser.add_argument("--via", choices=("sync", "async"), default="async")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--patience", type=float, default=4.0, help="longest time before a kill")
+    parser.add_argument("--read-timeout", type=float, default=20.0)
     with tempfile.TemporaryDirectory(prefix="ordeal-") as scratch:
         found = ordeal(Path(scratch), **vars(parser.parse_args()))
     print(json.dumps(found.__dict__, indent=1))

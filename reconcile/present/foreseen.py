@@ -37,7 +37,7 @@ def _total(plan: Foreseen, settings: Settings) -> str:
     blind = sum(step.expected is None for step in plan.steps)
     words = f"to be billed: about {known:,} records"
     if blind:
-        words += f", and those of {blind} slices without a day before them to go by"
+        words += f", and those of slices without a day before them to go by ({blind})"
     if settings.max_billed_records is not None:
         words += f"; max_billed_records is {settings.max_billed_records:,}"
     return words if plan.steps or plan.by_id else "nothing to ask for"
