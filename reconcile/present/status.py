@@ -59,7 +59,9 @@ def _hole(ledger: Ledger, source: Source, day: date) -> str:
 def _note(store: Store, ledger: Ledger, holes: int) -> str:
     note = f"billed in all: {ledger.billed:,} records"
     if holes:
-        note += f"; days that are not whole: {holes}, `reconcile fetch --plan` shows what fills them"
+        note += (
+            f"; days that are not whole: {holes}, `reconcile fetch --plan` shows what fills them"
+        )
     if last := store.last_manifest():
         note += f"; last run {last['command']} as of {last['as_of']}, exit {last['exit_code']}"
     return note
