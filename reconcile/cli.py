@@ -207,7 +207,8 @@ def fetch(
     """Downloads records only: the days that are not whole yet.
 
     With --archive it asks nothing of Vonage: it takes in report ZIPs or CSVs, also the dashboard's
-    export. --from and --to say which days they hold whole; without, from first record to last.
+    export. --from and --to say which days they hold whole; without, from first record to last. A day
+    that had not settled when the file was made is named as incomplete, exit 3.
 
     \b
     Examples:
@@ -260,9 +261,12 @@ def _import(settings: Settings, files: tuple[Path, ...], asked: Any, moment: dat
         for file in files:
             told = importing.take_in(this, file, days)
             of = ", ".join(f"{n:,} of account {name}" for name, n in sorted(told.records.items()))
-            click.echo(f"{file}: {told.product} records: {of or 'none'}; {told.rejects} rejects; "
-                       f"taken as whole from {told.first} to {told.last}")  # fmt: skip
+            click.echo(
+                f"{file}: {told.product} records: {of or 'none'}; {told.rejects} rejects; "
+                f"{told.first} to {told.last}, days taken as whole: {told.whole}"
+            )
         job.finish(this, "fetch")
+    _tell_end(this, show=False)
 
 
 @cli.command()

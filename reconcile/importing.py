@@ -1,12 +1,14 @@
 """Takes in reports that somebody already has: they were paid for, and cost nothing more."""
 
+# ruff: noqa: S608 - SQL is put together from names of our own; paths are quoted
+
 from __future__ import annotations
 
 import hashlib
 import zipfile
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from reconcile.days import DAY, Window, day_window, days_between, end_of, iso, start_of
@@ -19,17 +21,25 @@ from reconcile.reports.slices import Source, is_whole
 from reconcile.run import Run
 
 VIA = "import"
+# So long Vonage holds records.
+RETENTION = timedelta(days=396)
 BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Imported:
-    """One file that was taken in: the days it is taken for, and what it held of each account."""
+    """One file that was taken in, and what it held of each account.
+
+    Attributes:
+        first, last: the days of its records, or those that were named.
+        whole: how many of these days it is taken to hold whole.
+    """
 
     file: Path
     product: str
     first: date
     last: date
+    whole: int
     records: dict[str, int]
     rejects: int
     new_columns: list[str]
@@ -42,7 +52,8 @@ def take_in(this: Run, file: Path, days: tuple[date, date] | None = None) -> Imp
         this: the run.
         file: whatever its name.
         days: the UTC days that it is known to hold whole, the second excluded. Without them it is
-            taken to be whole from the day of its first record to that of its last.
+            taken to be whole from the day of its first record to that of its last. A day that had
+            not settled when the file was made is never whole: it is named as a hole.
 
     Raises:
         InputError: the file is no report.
@@ -70,23 +81,33 @@ def _merge(
     first, end = days or (found[0], found[-1] + DAY) if found or days else (None, None)
     if first is None or end is None:
         raise InputError(f"{file} holds no record: name its days with --from and --to")
+    if days is None and end - first > RETENTION:
+        raise InputError(
+            f"{file} has records from {first} to {found[-1]}, longer than Vonage holds any: "
+            "name its days with --from and --to"
+        )
     product, told_at = _product(this, target), _told_at(this, file, target)
     asked, account = Window(start_of(first), start_of(end)), _account(this, target, file)
+    made_by = _made_by(file, this.as_of)
     counts: dict[str, int] = {}
-    rejects = 0
+    rejects = whole = 0
     for day in days_between(first, end):
         part = Part(target, product, account, day_window(day), told_at, f"{VIA}:{file.name}", asked)
         here = _count(this, part, day)
         rejects += sum(keep.publish(this.store, this.con, day, [part], this.as_of,
                                     this.settings.pii))  # fmt: skip
-        for source in _sources(this, product, account, here):
-            _enter(this, source, day, request_id, here)
+        if end_of(day) + this.settings.settle <= made_by:
+            whole += 1
+            for source in _sources(this, product, account, here):
+                _enter(this, source, day, request_id, here)
+        else:
+            this.hole(day, f"{file.name} was made before it had settled: it is not taken as whole")
         counts = {name: counts.get(name, 0) + here.get(name, 0) for name in {*counts, *here}}
     this.store.save(this.ledger)
-    entry = Imported(file, product, first, end - DAY, counts, rejects, taken.new_columns)
+    entry = Imported(file, product, first, end - DAY, whole, counts, rejects, taken.new_columns)
     this.note("imports", {
         "file": file.name, "request_id": request_id, "product": product, "first": str(first),
-        "last": str(entry.last), "records": counts, "rejects": rejects,
+        "last": str(entry.last), "whole": whole, "records": counts, "rejects": rejects,
         "new_columns": taken.new_columns,
     })  # fmt: skip
     return entry
@@ -104,29 +125,39 @@ def _digest(file: Path) -> str:
 
 
 def _told_at(this: Run, file: Path, target: Path) -> datetime:
-    """When the report was made: by its ZIP, else no sooner than its last moment; at most as_of.
+    """When the report was made at the earliest: by its ZIP, else its last moment; at most as_of.
 
     Whether a message that is not final is asked for again goes by it, and which state is newer. A
     bare file's own time would only say when it was copied.
     """
-    times: list[datetime] = []
-    if zipfile.is_zipfile(file):
-        with zipfile.ZipFile(file) as archive, suppress(ValueError):  # written without a clock
-            times = [datetime(*member.date_time, tzinfo=UTC) for member in archive.infolist()]
+    times = _times_in(file)
     if not times:
-        found = this.con.con.execute(
-            f"SELECT epoch_ms(m) FROM ({parse.last_moment(target)}) AS t(m)"  # noqa: S608 - our own path
-        )
-        [ms] = found.fetchone() or (None,)
+        query = f"SELECT epoch_ms(m) FROM ({parse.last_moment(target)}) AS t(m)"
+        [ms] = this.con.con.execute(query).fetchone() or (None,)
         times = [datetime.fromtimestamp(ms / 1000, UTC)] if ms is not None else []
     return min([*times, this.as_of])
+
+
+def _made_by(file: Path, as_of: datetime) -> datetime:
+    """When the report was made at the latest: by its ZIP, else by its file; at most as_of."""
+    times = _times_in(file) or [datetime.fromtimestamp(file.stat().st_mtime, UTC)]
+    return min([*times, as_of])
+
+
+def _times_in(file: Path) -> list[datetime]:
+    """The times of a ZIP's members; none if it was written without a clock, or is no ZIP."""
+    if not zipfile.is_zipfile(file):
+        return []
+    with zipfile.ZipFile(file) as archive, suppress(ValueError):
+        return [datetime(*member.date_time, tzinfo=UTC) for member in archive.infolist()]
+    return []
 
 
 def _product(this: Run, target: Path) -> str:
     """MESSAGES where rows name a channel, else SMS."""
     if "provider" not in raw.columns_of(target):
         return "SMS"
-    query = f"SELECT count(nullif(provider, '')) FROM read_parquet({quote(str(target))})"  # noqa: S608 - our own path
+    query = f"SELECT count(nullif(provider, '')) FROM read_parquet({quote(str(target))})"
     found = this.con.con.execute(query).fetchone()
     return "MESSAGES" if found and found[0] else "SMS"
 
@@ -137,7 +168,7 @@ def _account(this: Run, target: Path, file: Path) -> str:
     if len(ours) == 1:
         return ours[0]
     names = "account_id" in raw.columns_of(target)
-    query = f"SELECT min(account_id) FROM read_parquet({quote(str(target))}) WHERE account_id <> ''"  # noqa: S608 - our own path
+    query = f"SELECT min(account_id) FROM read_parquet({quote(str(target))}) WHERE account_id <> ''"
     found = this.con.con.execute(query).fetchone() if names else None
     if not found or not found[0]:
         raise UsageError(f"{file} does not say whose records it holds: name --account-id")
@@ -145,7 +176,7 @@ def _account(this: Run, target: Path, file: Path) -> str:
 
 
 def _count(this: Run, part: Part, day: date) -> dict[str, int]:
-    query = f"SELECT account_id, count(*) FROM ({part.records(day, 'drop')}) GROUP BY ALL"  # noqa: S608 - our own names
+    query = f"SELECT account_id, count(*) FROM ({part.records(day, 'drop')}) GROUP BY ALL"
     return dict(this.con.con.execute(query).fetchall())
 
 

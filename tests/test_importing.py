@@ -165,6 +165,31 @@ def test_days_that_are_named(shelf: Shelf, archive: Path) -> None:
     assert told.rejects == 1000
 
 
+def test_a_day_that_was_not_over(shelf: Shelf, tmp_path: Path) -> None:
+    """A day that had not settled when the file was made is not whole: it is a hole, exit 3."""
+    rows = [f'"{KEY}","","0A","2026-01-05T10:00:00Z","delivered"',
+            f'"{KEY}","","0B","2026-01-06T10:00:00Z","delivered"']  # fmt: skip
+    file = table(tmp_path, *rows)
+    noon = datetime(2026, 1, 6, 12, tzinfo=UTC).timestamp()
+    os.utime(file, (noon, noon))
+    [told] = shelf.take(file)
+    assert (told.first, told.last, told.whole, len(shelf.rows(NEXT))) == (DAY, NEXT, 1, 1)
+    assert [is_whole(shelf.ledger, Source(KEY), day) for day in (DAY, NEXT)] == [True, False]
+    assert [hole["day"] for hole in shelf.manifest["incomplete"]] == [str(NEXT)]
+    assert shelf.manifest["exit_code"] == 3
+
+
+def test_a_record_of_long_ago(shelf: Shelf, tmp_path: Path) -> None:
+    """One stray date does not make thousands of days whole."""
+    rows = [f'"{KEY}","","0A","1999-01-05T10:00:00Z","delivered"',
+            f'"{KEY}","","0B","2026-01-06T10:00:00Z","delivered"']  # fmt: skip
+    file = table(tmp_path, *rows)
+    with pytest.raises(InputError, match="from 1999-01-05 to 2026-01-06, longer than Vonage holds"):
+        shelf.take(file)
+    [told] = shelf.take(file, days=(NEXT, NEXT + timedelta(days=1)))
+    assert (told.whole, told.rejects, told.records) == (1, 1, {KEY: 1})
+
+
 def test_what_is_older_does_not_win(shelf: Shelf, archive: Path, tmp_path: Path) -> None:
     """A file that was made earlier changes no record that is newer in the store."""
     shelf.take(archive)

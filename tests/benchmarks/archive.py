@@ -10,18 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
-from tests.benchmarks.judging import machine
+from tests.benchmarks.harness import machine, python, say
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
 
 PROGRAMS = {
     "ours": "archive_ours.py",
@@ -56,8 +52,8 @@ def reading(folder: Path, messages: int, runs: int, memory_limit: str) -> list[s
     for run in range(runs):
         for name, call in calls.items():
             shutil.rmtree(call[3], ignore_errors=True)
-            taken[name].append(json.loads(_python(*call)))
-            _say(f"{messages}: run {run + 1}, {name}: {taken[name][-1]}")
+            taken[name].append(json.loads(python(*call)))
+            say(f"{messages}: run {run + 1}, {name}: {taken[name][-1]}")
     middle = {
         name: [statistics.median(t[what] for t in taken[name]) for what in ("seconds", "cpu")]
         for name in taken
@@ -72,7 +68,7 @@ def reading(folder: Path, messages: int, runs: int, memory_limit: str) -> list[s
 
 def alone(folder: Path, messages: int, memory_limit: str) -> str:
     """A row of the table for ours only: its memory must not grow with the archive."""
-    took = json.loads(_python(*_calls(folder, messages, memory_limit)["ours"]))
+    took = json.loads(python(*_calls(folder, messages, memory_limit)["ours"]))
     return (
         f"| {messages:,} | ours, once | {took['seconds']:.1f} | {took['cpu']:.1f} | | "
         f"{took['peak_mb']:.0f} |"
@@ -81,9 +77,9 @@ def alone(folder: Path, messages: int, memory_limit: str) -> str:
 
 def _calls(folder: Path, messages: int, memory_limit: str) -> dict[str, list[object]]:
     """Makes the archive; says how each program is called for it."""
-    _say(f"{messages}: making the archive")
-    made = json.loads(_python(HERE / "archive_traffic.py", folder, messages))
-    _say(f"{messages}: {made['records']} records in {made['bytes'] / 1e6:.0f} MB")
+    say(f"{messages}: making the archive")
+    made = json.loads(python(HERE / "archive_traffic.py", folder, messages))
+    say(f"{messages}: {made['records']} records in {made['bytes'] / 1e6:.0f} MB")
     return {
         name: [
             HERE / script, folder / "report.zip", folder / "pii.key", _out(folder, script),
@@ -100,36 +96,16 @@ def _out(folder: Path, script: str) -> Path:
 
 def _compare(folder: Path, calls: dict[str, list[object]]) -> None:
     for call in calls.values():
-        _python(*call)
+        python(*call)
     files = {
         name: next(_out(folder, script).glob("records/*/*.parquet"))
         for name, script in PROGRAMS.items()
     }
     for name in list(PROGRAMS)[1:]:
-        found = _python(HERE / "archive_equal.py", files["ours"], files[name])
+        found = python(HERE / "archive_equal.py", files["ours"], files[name])
         if found:
             raise SystemExit(f"ours and {name} differ, so nothing was timed:\n{found}")
-    _say("all three programs made the same table")
-
-
-def _python(*call: object) -> str:
-    done = subprocess.run(
-        [sys.executable, *map(str, call)], stdout=subprocess.PIPE, text=True, env=_environment()
-    )
-    if done.returncode:
-        raise SystemExit(f"{call[0]} failed, exit code {done.returncode}")
-    return done.stdout.strip()
-
-
-def _environment() -> dict[str, str]:
-    """Ours, with the package of this checkout first and no setting of the user's."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("RECONCILE_")}
-    paths = [kept["PYTHONPATH"]] if kept.get("PYTHONPATH") else []
-    return kept | {"PYTHONPATH": os.pathsep.join([*paths, str(ROOT)])}
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    say("all three programs made the same table")
 
 
 def _told() -> argparse.Namespace:

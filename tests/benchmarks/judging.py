@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 
+from tests.benchmarks.harness import environment, machine, python, say
+
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
 PROGRAMS = {
     "ours": "ours.py",
     "(a) plain pandas": "rival_plain_pandas.py",
@@ -50,23 +48,10 @@ def main() -> None:
     print(*starts(), sep="\n")
 
 
-def machine(memory_limit: str) -> str:
-    """What all this ran on, in one line."""
-    facts = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    model = next((line.split(":", 1)[1].strip() for line in facts if "model name" in line), "?")
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    names = ("duckdb", "ibis-framework", "pandas", "pyarrow")
-    versions = ", ".join(f"{name} {version(name)}" for name in names)
-    return (
-        f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB; Python {platform.python_version()}, "
-        f"{versions}; engine's memory limit {memory_limit}"
-    )
-
-
 def judging(folder: Path, messages: int, runs: int, memory_limit: str) -> list[str]:
     """Rows of the table for one size: medians of interleaved runs."""
-    _say(f"{messages}: making the traffic")
-    day = json.loads(_python(HERE / "traffic.py", folder, messages))
+    say(f"{messages}: making the traffic")
+    day = json.loads(python(HERE / "traffic.py", folder, messages))
     calls = {
         name: [
             HERE / script, folder / "store", folder / script.removesuffix(".py"),
@@ -79,8 +64,8 @@ def judging(folder: Path, messages: int, runs: int, memory_limit: str) -> list[s
     taken: dict[str, list[dict[str, float]]] = {name: [] for name in PROGRAMS}
     for run in range(runs):
         for name, call in calls.items():
-            taken[name].append(json.loads(_python(*call)))
-            _say(f"{messages}: run {run + 1}, {name}: {taken[name][-1]['seconds']:.1f} s")
+            taken[name].append(json.loads(python(*call)))
+            say(f"{messages}: run {run + 1}, {name}: {taken[name][-1]['seconds']:.1f} s")
     seconds = {name: statistics.median(t["seconds"] for t in taken[name]) for name in taken}
     return [
         f"| {messages:,} | {name} | {seconds[name]:.1f} | {seconds[name] / seconds['ours']:.2f} | "
@@ -106,39 +91,19 @@ def starts() -> list[str]:
 
 def _milliseconds(call: list[str]) -> float:
     begun = time.perf_counter()
-    subprocess.run(call, check=True, stdout=subprocess.DEVNULL, env=_environment())
+    subprocess.run(call, check=True, stdout=subprocess.DEVNULL, env=environment())
     return (time.perf_counter() - begun) * 1000
 
 
 def _compare(folder: Path, calls: dict[str, list[object]], day: str) -> None:
     for call in calls.values():
-        _python(*call)
+        python(*call)
     for name in list(PROGRAMS)[1:]:
         theirs = folder / PROGRAMS[name].removesuffix(".py")
-        found = _python(HERE / "equal.py", folder / "store", theirs, "--day", day)
+        found = python(HERE / "equal.py", folder / "store", theirs, "--day", day)
         if found:
             raise SystemExit(f"ours and {name} differ, so nothing was timed:\n{found}")
-    _say("all four programs wrote the same tables")
-
-
-def _python(*call: object) -> str:
-    done = subprocess.run(
-        [sys.executable, *map(str, call)], stdout=subprocess.PIPE, text=True, env=_environment()
-    )
-    if done.returncode:
-        raise SystemExit(f"{call[0]} failed, exit code {done.returncode}")
-    return done.stdout.strip()
-
-
-def _environment() -> dict[str, str]:
-    """Ours, with the package of this checkout first and no setting of the user's."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("RECONCILE_")}
-    paths = [kept["PYTHONPATH"]] if kept.get("PYTHONPATH") else []
-    return kept | {"PYTHONPATH": os.pathsep.join([*paths, str(ROOT)])}
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    say("all four programs wrote the same tables")
 
 
 def _told() -> argparse.Namespace:
