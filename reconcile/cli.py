@@ -207,8 +207,8 @@ def fetch(
     """Downloads records only: the days that are not whole yet.
 
     With --archive it asks nothing of Vonage: it takes in report ZIPs or CSVs, also the dashboard's
-    export. --from and --to say which days they hold whole; without, from first record to last. A day
-    that had not settled when the file was made is named as incomplete, exit 3.
+    export. --from and --to say which days they hold whole; without, from first record to last. A
+    day that had not settled when the file was made is named as incomplete, exit 3.
 
     \b
     Examples:
