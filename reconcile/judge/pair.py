@@ -35,6 +35,10 @@ _DECIDING = (
 )  # fmt: skip
 _SHOWN_BY_ANY = ("other_recipient", "other_country", "pushed_early", "bad_signature")
 _SHOWN_TOGETHER = ("outcomes_differ", "out_of_order", "ambiguous_account")
+# What receipts of a message show is gathered in one number: a window each would cost as much.
+_BIT = {flag: 1 << n for n, flag in enumerate((*_SHOWN_BY_ANY, "ambiguous_account"))}
+_FIRST_OUTCOME = 1 << len(_BIT)
+_OUTCOMES = ((1 << len(words.DEFINITE)) - 1) * _FIRST_OUTCOME
 
 INSTANT = dt.Timestamp(timezone="UTC", scale=6)
 NO = ibis.literal(value=False)
@@ -158,18 +162,16 @@ def _several(records: ibis.Table, receipts: ibis.Table, scope: Scope) -> ibis.Ta
     """
     attached = _attach(records_known(records, scope), receipts_known(receipts, scope), scope)
     ids = [f"record_{name}" for name in scope.key]
-    events = attached.group_by([*ids, *EVENT, "receipt_class", "outcome"]).agg(
+    timeless = ibis.ifelse(_.captured_at.isnull(), 1, 0).max() == 1
+    events = attached.group_by([*ids, *EVENT]).agg(
         copies=_.count(),
         captured_at=_.captured_at.min(),
         # A receipt without a time stays one, whatever the time of its repetition.
-        happened_at=ibis.ifelse(
-            _.happened_at.isnull().any(), ibis.null(INSTANT), _.happened_at.min()
-        ),
+        heard_at=ibis.ifelse(timeless, ibis.null(INSTANT), _.captured_at.min()),
+        signature=_.signature.max(),
         # A repetition changes no verdict, so not even one that somebody else has sent.
         bad_signature=_.bad_signature.all(),
-        signature=_.signature.max(),
-        ambiguous_account=_.ambiguous_account.any(),
-        **{flag: _[flag].any() for flag in _SHOWN_BY_ANY if flag != "bad_signature"},
+        shown=_.shown.bit_or(),
     )
     message = ibis.window(group_by=ids)
     latest_first = ibis.window(
@@ -183,21 +185,28 @@ def _several(records: ibis.Table, receipts: ibis.Table, scope: Scope) -> ibis.Ta
     )
     not_final_at = ibis.ifelse(_.receipt_class == 0, _.happened_at, ibis.null(INSTANT))
     final_at = ibis.ifelse(_.receipt_class > 0, _.happened_at, ibis.null(INSTANT))
-    differ = _.outcome.min().over(message) != _.outcome.max().over(message)
     after = not_final_at.max().over(message) > final_at.min().over(message)
+    bad = ibis.ifelse(_.bad_signature, _BIT["bad_signature"], 0)
     ranked = events.mutate(
+        receipt_class=_class(_.status),
+        happened_at=ibis.coalesce(_.pushed_at, _.heard_at),
+        shown=_.shown | bad | _outcome_bit(_.status),
+    ).mutate(
         rank=ibis.row_number().over(latest_first),
         receipts=_.copies.sum().over(message).cast("int32"),
-        duplicates=(_.copies.sum() - _.copies.count()).over(message).cast("int32"),
-        outcomes_differ=differ.fill_null(NO),
+        events=_.count().over(message).cast("int32"),
+        shown=_.shown.bit_or().over(message),
         out_of_order=after.fill_null(NO),
-        ambiguous_account=_.ambiguous_account.any().over(message),
-        **{flag: _[flag].any().over(message) for flag in _SHOWN_BY_ANY},
     )
-    told = ("receipts", "duplicates", *_DECIDING,
-            *_SHOWN_BY_ANY, *_SHOWN_TOGETHER)  # fmt: skip
+    outcomes = _.shown & _OUTCOMES
+    told = {
+        "duplicates": _.receipts - _.events,
+        "outcomes_differ": (outcomes & (outcomes - 1)) != 0,
+        **{flag: (_.shown & bit) != 0 for flag, bit in _BIT.items()},
+        **{name: _[name] for name in ("receipts", "out_of_order", *_DECIDING)},
+    }
     keys = {f"several_of_{name}": _[f"record_{name}"] for name in scope.key}
-    rest = {f"several_{name}": _[name] for name in told}
+    rest = {f"several_{name}": value for name, value in told.items()}
     return ranked.filter(_.rank == 0).select(**keys, **rest)
 
 
@@ -211,10 +220,9 @@ def _attach(known: ibis.Table, heard: ibis.Table, scope: Scope) -> ibis.Table:
     owned = _owned(joined, owner) if scope.several_owners else joined.mutate(ambiguous_account=NO)
     shown = _shown(owned, "", _.record_home_country, _.record_recipient, _.record_received_at)
     return shown.mutate(
-        receipt_class=_class(_.status),
-        outcome=_outcome(_.status),
-        happened_at=ibis.coalesce(_.pushed_at, _.captured_at),
-    )
+        shown=sum(ibis.ifelse(_[flag], bit, 0) for flag, bit in _BIT.items()
+                  if flag != "bad_signature")
+    )  # fmt: skip
 
 
 def _owned(joined: ibis.Table, owner: ibis.Table) -> ibis.Table:
@@ -270,12 +278,11 @@ def _class(status: ibis.Deferred) -> ibis.Value:
     return ibis.cases((status.isin(words.DEFINITE), 2), (status == words.UNKNOWN, 1), else_=0)
 
 
-def _outcome(status: ibis.Deferred) -> ibis.Value:
-    """A definite status as a number, equal where the outcome is; null where there is none."""
-    numbers = {status: n for n, status in enumerate(words.DEFINITE)} | {"read": 0}
-    return ibis.cases(
-        *((status == name, n) for name, n in numbers.items()), else_=ibis.null("int8")
-    )
+def _outcome_bit(status: ibis.Deferred) -> ibis.Value:
+    """A definite status as a bit, the same where the outcome is; 0 where there is none."""
+    bits = {name: _FIRST_OUTCOME << n for n, name in enumerate(words.DEFINITE)}
+    bits["read"] = bits["delivered"]
+    return ibis.cases(*((status == name, bit) for name, bit in bits.items()), else_=0)
 
 
 def by_mcc() -> ibis.Table:
