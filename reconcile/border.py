@@ -76,6 +76,17 @@ def instant_or_epoch(clean: str) -> str:
     return f"coalesce({instant(clean)}, {since})"
 
 
+def captured(clean: str) -> str:
+    """As `instant_or_epoch`; reads also logs' `05/Jan/2026:10:00:00 +0000` and `10:00:00,250`."""
+    formats = "['%d/%b/%Y:%H:%M:%S %z', '%d/%b/%Y:%H:%M:%S']"
+    log = _whole_ms(f"epoch_ms(try_strptime({clean}, {formats}))")
+    comma = instant(f"replace({clean}, ',', '.')")
+    return (
+        f"CASE WHEN contains({clean}, '/') THEN {log} WHEN contains({clean}, ',') THEN {comma} "
+        f"ELSE {instant_or_epoch(clean)} END"
+    )
+
+
 def day(moment: str) -> str:
     """The UTC day of an instant (SQL of type TIMESTAMPTZ), as text."""
     return f"make_timestamp(epoch_us({moment}))::DATE::VARCHAR"

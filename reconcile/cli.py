@@ -44,6 +44,7 @@ SETTING_FLAGS = {
     "too_fast": "Delivered sooner than this is too fast [800ms].",
     "pii": "What becomes of recipients: hash, keep or drop [hash].",
     "pii_key_file": "Key of that hash [made once in your configuration folder].",
+    "signature_method": "How receipts are signed; the secret is VONAGE_SIGNATURE_SECRET.",
     "connect_timeout": "For each connection [10s].",
     "read_timeout": "For each wait for bytes [60s].",
     "retries": "Further tries on 429, 5xx and lost connections [6].",
@@ -65,7 +66,15 @@ FETCHING = ("store", "base_url", "via", "account_id", "products", "lookback", "f
             "temp_directory")  # fmt: skip
 JUDGING = ("store", "account_id", "products", "currency", "validity", "longest_validity", "grace",
            "too_fast", "pii", "memory_limit", "threads", "temp_directory")  # fmt: skip
-INGESTING = ("store", "pii", "pii_key_file", "memory_limit", "threads", "temp_directory")
+INGESTING = (
+    "store",
+    "pii",
+    "pii_key_file",
+    "signature_method",
+    "memory_limit",
+    "threads",
+    "temp_directory",
+)
 
 Command = Callable[..., Any]
 
@@ -270,28 +279,75 @@ def _import(settings: Settings, files: tuple[Path, ...], asked: Any, moment: dat
 
 
 @cli.command()
-@click.argument("paths", nargs=-1, required=True)
+@click.argument("paths", nargs=-1)
+@click.option("--dry-run", is_flag=True, help="Say what each file holds; take nothing in.")
+@click.option("--allow-empty", is_flag=True, help="A glob that matches nothing is no error.")
 @settings_flags(*INGESTING)
 @as_of_flag
-def ingest(paths: tuple[str, ...], settings: Settings, as_of: str | None) -> None:
-    """Reads captured receipts only: files or globs, those that are new.
+@format_flag
+def ingest(
+    paths: tuple[str, ...], dry_run: bool, allow_empty: bool, settings: Settings,
+    as_of: str | None, form: str,
+) -> None:  # fmt: skip
+    """Reads captured receipts only, those that are new: files, folders or globs.
+
+    Without PATHS those of the settings. With --dry-run it shows for each file its format, what its
+    lines are and why some are rejected, their time span, and how many of their messages the store
+    has records of.
 
     \b
-    Example:
+    Examples:
+      reconcile ingest --dry-run old-captures/
       reconcile ingest '/var/log/dlr/*.ndjson.gz'
     """
+    if dry_run:
+        _preview(settings, paths or tuple(settings.dlr), _moment(as_of), form, allow_empty)
+        return
     from reconcile import job
-    from reconcile.errors import InputError
     from reconcile.present.progress import progress
 
     with progress() as tell, job.opened(settings, _moment(as_of), tell) as this:
-        heard = job.ingest(this, list(paths))
-        if not heard:
-            raise InputError(this.holes[0]["reason"].removeprefix("--dlr "))
+        job.ingest(this, paths, allow_empty=allow_empty)
         job.finish(this, "ingest")
-    for capture in this.manifest.get("captures", []):
+    captures = this.manifest.get("captures", [])
+    for capture in captures:
         click.echo("{source}: {format}, {lines} lines = {receipts} receipts + {rejects} rejects "
-                   "+ {blank} blank".format(**capture))  # fmt: skip
+                   "+ {blank} blank".format(**capture)
+                   + (f"; {capture['waits']} bytes wait for their line's end"
+                      if capture["waits"] else ""))  # fmt: skip
+    if not captures:
+        click.echo("nothing new")
+    _refuse([hole["reason"] for hole in this.holes])
+
+
+def _preview(
+    settings: Settings, paths: tuple[str, ...], moment: datetime, form: str, allow_empty: bool
+) -> None:
+    from reconcile import border
+    from reconcile.job import wishes
+    from reconcile.present.previewed import previewed
+    from reconcile.present.progress import progress
+    from reconcile.receipts.ingest import find
+    from reconcile.receipts.preview import preview
+    from reconcile.run import looked_at
+
+    files, nothing = find(paths)
+    with progress() as tell, looked_at(settings, moment) as this:
+        border.set_key(this.con, settings)
+        found = preview(this.store, this.con, this.ledger, files, wishes(settings), tell)
+    click.echo(previewed(found, form), nl=False)
+    problems = [told.problem for told in found if told.problem]
+    _refuse([*([] if allow_empty else [f"{p} matches no file" for p in nothing]), *problems])
+
+
+def _refuse(problems: list[str]) -> None:
+    """Each problem of the input as one line, the first of them as the error."""
+    from reconcile.errors import InputError
+
+    for problem in problems[1:]:
+        click.echo(f"reconcile: {problem}", err=True)
+    if problems:
+        raise InputError(problems[0])
 
 
 @cli.command()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import duckdb
     import ibis.backends.duckdb
 
 
@@ -33,6 +34,14 @@ def connect(
     for name, value in options.items():
         con.con.execute(f"SET {name} = {quote(value)}")
     return con
+
+
+def beside(con: ibis.backends.duckdb.Backend) -> duckdb.DuckDBPyConnection:
+    """A second connection to the same engine, for another thread; it has its own views."""
+    cursor = con.con.cursor()
+    cursor.execute("SET TimeZone = 'UTC'")
+    cursor.execute("SET enable_progress_bar = 'false'")
+    return cursor
 
 
 def quote(text: str) -> str:

@@ -12,7 +12,8 @@
     │   ├── ReportError              4   an asynchronous report failed, aborted or vanished
     │   └── BudgetError              4   the next request could exceed `max_billed_records`
     ├── ContractError                5   data does not keep its declared contract, or a sum is open
-    ├── InputError                   6   a local file cannot be read as what it should be
+    ├── InputError                   6   a local file is not what it should be
+    │   ├── UnreadableError          6   it cannot be read at all
     │   └── DiskError                6
     └── LockedError                 75   another run holds the store's lock
 
@@ -107,6 +108,10 @@ class InputError(ReconcileError):
     """A local file is missing, unreadable, or not what its place demands."""
 
     exit_code = 6
+
+
+class UnreadableError(InputError):
+    """A local file cannot be opened or read: no permission, a broken disk, no regular file."""
 
 
 class DiskError(InputError):

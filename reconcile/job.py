@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reconcile.days import day_of, days_between, end_of, iso, start_of
-from reconcile.errors import UsageError
+from reconcile.errors import InputError, UsageError
 from reconcile.reports.plan import Step, days_lacking, sources_of
 from reconcile.reports.slices import Source, days_with, is_whole
 from reconcile.run import Progress as Progress
@@ -18,6 +19,10 @@ from reconcile.run import stage
 from reconcile.settings import Settings
 from reconcile.store import UNDATED, Ledger
 from reconcile.tables import RECEIPTS
+
+if TYPE_CHECKING:
+    from reconcile.receipts.database import Query
+    from reconcile.receipts.intake import Wishes
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,9 @@ def run(
             with stage(this, "fetch"):
                 fetch(this, vonage, days)
             with stage(this, "ingest"):
-                heard = ingest(this, settings.dlr)
+                heard = ingest(this)
+            if this.unread:
+                raise InputError("; ".join(this.unread))
             if heard:
                 with stage(this, "judge"):
                     judge(this, days)
@@ -157,22 +164,56 @@ def is_all_here(this: Run, day: date) -> bool:
     return bool(sources) and all(is_whole(this.ledger, source, day) for source in sources)
 
 
-def ingest(this: Run, patterns: list[str]) -> bool:
-    """Reads the captures that are new; says whether every glob named one."""
-    from reconcile.receipts import ingest as captures
+def ingest(this: Run, patterns: Sequence[str] = (), *, allow_empty: bool = False) -> bool:
+    """Reads the captures that are new; says whether all were there and could be read.
 
-    files, nothing = captures.find(patterns)
+    What can be read is taken in, whatever else cannot.
+
+    Args:
+        this: the run.
+        patterns: files, folders and globs; none: those of the settings.
+        allow_empty: whether a pattern may match nothing.
+    """
+    from reconcile.receipts import ingest as captures
+    from reconcile.receipts.intake import COUNTED
+
+    files, nothing = captures.find(patterns or this.settings.dlr)
+    queries = [] if patterns else queries_of(this.settings)
+    if allow_empty:
+        nothing = []
     for pattern in nothing:
-        this.hole("*", f"--dlr {pattern} matches no file: are the captures there?")
-    read = captures.ingest(this.store, this.con, this.ledger, files, this.as_of,
-                           this.settings.pii, this.progress)  # fmt: skip
-    for capture in read:
+        this.hole("*", f"{pattern} matches no file: are the captures there?")
+    taken = captures.ingest(this.store, this.con, this.ledger, files, queries, this.as_of,
+                            wishes(this.settings), this.progress)  # fmt: skip
+    for capture in taken.captures:
         this.note("captures", {
-            "source": capture.source, "digest": capture.digest, "format": capture.format,
-            "bytes": capture.bytes, "lines": capture.lines, "receipts": capture.receipts,
-            "rejects": capture.rejects, "blank": capture.blank,
+            "source": capture.source, "path": capture.path, "format": capture.format,
+            **{name: getattr(capture, name) for name in COUNTED},
+            "strangers": capture.strangers, "waits": capture.waits,
         })  # fmt: skip
-    return not nothing
+    for problem in taken.problems:
+        this.hole("*", problem.reason)
+    this.unread = [problem.reason for problem in taken.problems if problem.unread]
+    return not nothing and not this.unread
+
+
+def queries_of(settings: Settings) -> list[Query]:
+    """The databases that receipts are captured in."""
+    from reconcile.receipts.database import Query
+
+    return [
+        Query(own.name, own.url(), own.query, own.key, own.columns, own.overlap)
+        for own in settings.dlr_sql
+    ]
+
+
+def wishes(settings: Settings) -> Wishes:
+    """How captures are read."""
+    from reconcile.receipts.intake import Wishes
+    from reconcile.receipts.signature import Secret
+
+    secrets = {account: Secret(*own) for account, own in settings.signature_secrets().items()}
+    return Wishes(settings.pii, secrets)
 
 
 def judge(this: Run, days: list[date]) -> None:

@@ -40,6 +40,7 @@ class Run:
     progress: Progress
     manifest: dict[str, Any] = field(default_factory=dict)
     holes: list[dict[str, str]] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
 
     def hole(self, day: date | str, reason: str, account_id: str = "") -> None:
         """Notes that a day (`*`: every day) is incomplete, and why."""

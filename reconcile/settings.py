@@ -41,6 +41,7 @@ def _words(value: Any) -> Any:
     return [word.strip() for word in value.split(",")] if isinstance(value, str) else value
 
 
+SignatureMethod = Literal["md5hash", "md5", "sha1", "sha256", "sha512"]
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 
 
@@ -77,11 +78,40 @@ class AccountSettings(BaseModel):
     api_secret_file: Path | None = None
     subaccounts: list[str] = []
     include_subaccounts: bool = False
+    signature_method: SignatureMethod | None = None
+    signature_secret_env: str | None = None
+    signature_secret_file: Path | None = None
 
     def owners(self) -> tuple[Owner, ...]:
         """Whose records this entry downloads."""
         own = Owner(self.account_id or self.api_key, self.include_subaccounts)
         return (own, *map(Owner, self.subaccounts))
+
+
+class SqlCapture(BaseModel):
+    """One `[[dlr_sql]]` entry: receipts captured in a database (`receipts.database`)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    url_env: str | None = None
+    url_file: Path | None = None
+    query: str
+    key: str
+    columns: dict[str, str] = {}
+    overlap: int = Field(1000, ge=0)
+
+    def url(self) -> str:
+        """The database's URL.
+
+        Raises:
+            SettingsError: it is nowhere to be found.
+        """
+        if self.url_file:
+            return _secret_file(self.url_file)
+        if self.url_env:
+            return _secret(self.url_env)
+        raise SettingsError(f"dlr_sql {self.name}: name its URL with url_env or url_file")
 
 
 class Settings(BaseSettings):
@@ -92,6 +122,9 @@ class Settings(BaseSettings):
     store: Path = Field(Path("store"), description="Folder of the tables.")
     dlr: Annotated[list[str], NoDecode, BeforeValidator(_globs)] = Field(
         default=[], description="Globs of the captured receipts."
+    )
+    dlr_sql: list[SqlCapture] = Field(
+        default=[], description="Receipts captured in databases, in tables."
     )
     base_url: str = Field("https://api.nexmo.com", description="Where the Reports API is.")
     via: Literal["auto", "sync", "async"] = Field("auto", description="Which Reports API.")
@@ -122,6 +155,10 @@ class Settings(BaseSettings):
 
     pii: Literal["hash", "keep", "drop"] = Field("hash", description="What becomes of recipients.")
     pii_key_file: Path | None = Field(None, description="Key of the hash (default: made once).")
+
+    signature_method: SignatureMethod | None = Field(
+        None, description="How your receipts are signed (VONAGE_SIGNATURE_SECRET)."
+    )
 
     connect_timeout: Duration = Field(timedelta(seconds=10), description="For each connection.")
     read_timeout: Duration = Field(timedelta(seconds=60), description="For each wait for bytes.")
@@ -182,6 +219,29 @@ class Settings(BaseSettings):
             return [_account(entry) for entry in self.accounts]
         key = _secret("VONAGE_API_KEY")
         return [Account(self.account_id or key, key, _secret("VONAGE_API_SECRET"))]
+
+    def signature_secrets(self) -> dict[str, tuple[str, str]]:
+        """Method and secret by which receipts are signed, of each account that names them.
+
+        The key "" is for receipts that name no account: it is there where only one can be meant.
+
+        Raises:
+            SettingsError: a method without a secret, or a secret that is not there.
+        """
+        found: dict[str, tuple[str, str]] = {}
+        for entry in self.accounts:
+            if entry.signature_method:
+                secret = _signature_secret(entry)
+                for owner in entry.owners():
+                    found[owner.account_id] = (entry.signature_method, secret)
+        if self.signature_method:
+            own = (self.signature_method, _secret("VONAGE_SIGNATURE_SECRET"))
+            for account_id in self.account_ids():
+                found.setdefault(account_id, own)
+            found[""] = own
+        elif len(self.accounts) == 1 and found:
+            found[""] = next(iter(found.values()))
+        return found
 
     def owners(self) -> list[Owner]:
         """Whose records are ours, as far as that is known without their secrets."""
@@ -276,6 +336,17 @@ def _secret_file(path: Path) -> str:
         return path.read_text("utf-8").strip()
     except OSError as error:
         raise SettingsError(f"the secret in {path} cannot be read: {error.strerror}") from None
+
+
+def _signature_secret(entry: AccountSettings) -> str:
+    if entry.signature_secret_file:
+        return _secret_file(entry.signature_secret_file)
+    if entry.signature_secret_env:
+        return _secret(entry.signature_secret_env)
+    raise SettingsError(
+        f"account {entry.api_key}: name the secret of its signatures with signature_secret_env or "
+        "signature_secret_file"
+    )
 
 
 def _account(entry: AccountSettings) -> Account:

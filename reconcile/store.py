@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     import ibis
     from ibis.backends.duckdb import Backend
 
-FORMAT = 1
+FORMAT = 2
 MARKER = "store.json"
 UNDATED = "undated"
 _VIEWS = itertools.count()
@@ -75,7 +75,9 @@ class Ledger:
             request_id, records, billed, rejects, as_of; where subaccounts are in it too,
             subaccounts, and accounts: all whose records it held.
         refreshes: one entry a refresh by id: account_id, product, asked, billed, as_of.
-        captures: source → digest, bytes, lines, receipts, rejects, blank, days, whole.
+        captures: source → path, print, format, mark, state, lines, receipts, rejects, strangers,
+            blank, days, waits, damage (receipts.ingest, receipts.identity).
+        intake: what an ingest set out to publish and did not finish: cuts, days, reject_days.
         receipt_days: partition of `receipts` → first and last day of its capture times.
         changed: partitions of `receipts` that no run has judged since they changed.
         judged: day → as_of, closed.
@@ -84,6 +86,7 @@ class Ledger:
     downloads: list[dict[str, Any]] = field(default_factory=list)
     refreshes: list[dict[str, Any]] = field(default_factory=list)
     captures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    intake: dict[str, Any] = field(default_factory=dict)
     receipt_days: dict[str, list[str]] = field(default_factory=dict)
     changed: list[str] = field(default_factory=list)
     judged: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -141,7 +144,7 @@ class Store:
             LockedError: another run holds it.
         """
         with _disk(self.root):
-            self.work.mkdir(exist_ok=True)
+            self.work.mkdir(exist_ok=True, mode=0o700)  # what is under way holds numbers
             handle = (self.work / "lock").open("a+")
         with handle:
             try:
@@ -350,6 +353,8 @@ def write_parquet(con: Backend, view: str, table: Table, path: Path, as_of: date
             "temp_directory more room"
         ) from None
     with _disk(path):
+        if table.private:
+            path.chmod(0o600)
         _sync(path)
     _refuse_null_lists(con, path, table)
     return _count_rows(path, table)

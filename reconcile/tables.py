@@ -48,13 +48,19 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One table: what a row is, its key, and its columns in order."""
+    """One table: what a row is, its key, and its columns in order.
+
+    Attributes:
+        written: whether any command writes it yet.
+        private: whether its files are for their owner only.
+    """
 
     name: str
     row: str
     key: tuple[str, ...]
     columns: tuple[Column, ...]
     written: bool = True
+    private: bool = False
 
     @property
     def schema(self) -> pa.Schema:
@@ -156,12 +162,26 @@ REJECTS = Table(
         _SOURCE,
         _LINE,
         _required(
-            "kind", TEXT, "`unreadable`, `not_a_receipt`, `malformed_record` or `other_channel`."
+            "kind",
+            TEXT,
+            "`unreadable`, `not_a_receipt:…` (what it is), `malformed_record`, `other_channel`.",
         ),
         _required(
             "reason", TEXT, "What was wrong with it, and how to mend it where that is known."
         ),
     ),
+)
+
+REJECTED_LINES = Table(
+    "rejected_lines",
+    "the bytes of a captured line in `rejects`; only the owner can read its files",
+    ("source", "line"),
+    (
+        _SOURCE,
+        _LINE,
+        _required("raw", pa.binary(), "The line as it was captured, its first 64 KiB."),
+    ),
+    private=True,
 )
 
 VERDICTS = Table(
@@ -328,6 +348,7 @@ TABLES: tuple[Table, ...] = (
     RECORDS,
     RECEIPTS,
     REJECTS,
+    REJECTED_LINES,
     VERDICTS,
     ORPHANS,
     SUMMARY,

@@ -33,7 +33,7 @@ ROOMS: dict[str, set[str]] = {
     "importing": CORE | {"reports", "run"},
     "fetching": CORE | {"reports", "run", "refreshing"},
     "job": CORE | {"judge", "reports", "receipts", "judging", "run", "refreshing", "fetching"},
-    "present": CORE | {"judge", "summarise", "reports"},
+    "present": CORE | {"judge", "summarise", "reports", "receipts"},
     "sandbox": FACTS,
 }
 # The demo plays a whole job against the sandbox: the one file of its room that knows it.

@@ -20,6 +20,7 @@ from reconcile import border
 from reconcile.days import day_window
 from reconcile.errors import InputError
 from reconcile.receipts import formats, ingest, lines
+from reconcile.receipts.intake import Wishes
 from reconcile.reports import parse, raw
 from reconcile.sandbox.generate import Generated
 from reconcile.store import Ledger, Store
@@ -50,6 +51,7 @@ class Taken:
     folder: Path
     pii: str = "keep"
     ledger: Ledger = field(default_factory=Ledger)
+    problems: list[str] = field(default_factory=list)
 
     def write(self, name: str, content: str | bytes) -> Path:
         """A capture; one whose name ends in .gz is compressed."""
@@ -60,9 +62,10 @@ class Taken:
 
     def take(self, *files: Path, as_of: datetime = AS_OF) -> list[ingest.Capture]:
         """Ingests captures, and holds the sums against the tables."""
-        read = ingest.ingest(
-            self.store, self.con, self.ledger, list(files), as_of, self.pii, lambda *_: None
+        taken = ingest.ingest(
+            self.store, self.con, self.ledger, list(files), [], as_of, Wishes(self.pii), lambda *_: None
         )
+        self.problems, read = [p.reason for p in taken.problems], taken.captures
         assert self.ledger == self.store.ledger()
         for capture in read:
             assert capture.lines == capture.receipts + capture.rejects + capture.blank

@@ -90,6 +90,7 @@ def test_keys_are_those_of_the_design() -> None:
         "records": ("account_id", "product", "message_id"),
         "receipts": ("source", "line"),
         "rejects": ("source", "line"),
+        "rejected_lines": ("source", "line"),
         "verdicts": ("account_id", "product", "message_id"),
         "orphans": ("source", "line"),
         "summary": group,

@@ -8,12 +8,15 @@ from pathlib import Path
 
 from reconcile.present.catalogue import rules_text
 from reconcile.present.text import markdown
+from reconcile.receipts.formats import FORMATS
 from reconcile.tables import TABLES
 
 
 def renewed(text: str) -> str:
     """The README with its generated parts as the code says them now."""
-    parts = {"tables": tables_text(), "verdicts": rules_text("markdown")}
+    parts = {
+        "tables": tables_text(), "verdicts": rules_text("markdown"), "formats": formats_text(),
+    }  # fmt: skip
     for name, body in parts.items():
         found = re.compile(rf"(<!-- {name}:[^>]*-->\n).*?(<!-- /{name} -->)", re.DOTALL)
         text = found.sub(lambda m, body=body: f"{m[1]}{body}{m[2]}", text)  # type: ignore[misc] # bound at once
@@ -24,6 +27,11 @@ def tables_text() -> str:
     """One line a table."""
     rows = [[f"`{t.name}`", t.row, ", ".join(t.key)] for t in TABLES if t.written]
     return markdown(["table", "one row is", "key"], rows)
+
+
+def formats_text() -> str:
+    """One line a format of captures."""
+    return markdown(["format", "what it is"], [[f"`{f.name}`", f.sentence] for f in FORMATS])
 
 
 def main(path: Path) -> None:

@@ -1,249 +1,239 @@
 """Takes captures into `receipts` and `rejects`: what is new, each line once.
 
-A capture that was read before and has not changed is not read again; one that changed is read anew
-and its rows replace the ones it gave before. The intent stands in the ledger before anything is
-published, so that a run stopped in between is mended by the next.
+A capture is read on from where it ended (`identity`). What is to be published stands in the ledger
+first, so that a run stopped in between is undone, and done again, by the next.
 """
+
+# ruff: noqa: S608 - SQL is put together from names of our own; texts of others are quoted
 
 from __future__ import annotations
 
 import glob
-import hashlib
-import shutil
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.compute as pc
+import pyarrow as pa
 
 from reconcile.days import iso
 from reconcile.engine import quote
-from reconcile.errors import ContractError, InputError
-from reconcile.receipts import normalise
-from reconcile.receipts.formats import read_fields
+from reconcile.errors import InputError
+from reconcile.receipts.database import Query
+from reconcile.receipts.identity import Known, Place, entry_of
+from reconcile.receipts.intake import COUNTED, PARTS, RAW_PARTS, Capture, Intake, Progress, Wishes
+from reconcile.receipts.lines import Mark
 from reconcile.store import Ledger, Staged, Store
-from reconcile.tables import RECEIPTS, REJECTS, Table
+from reconcile.tables import RECEIPTS, REJECTED_LINES, REJECTS, Table
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
-Progress = Callable[[str, int], None]
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a file; `unread`: none of it was taken in."""
+
+    reason: str
+    unread: bool
 
 
 @dataclass
-class Capture:
-    """What one capture held; the numbers add up: lines = receipts + rejects + blank."""
+class Taken:
+    """What an ingest did: the captures that it read, and what is wrong with files."""
 
-    source: str
-    digest: str
-    format: str = ""
-    bytes: int = 0
-    lines: int = 0
-    receipts: int = 0
-    rejects: int = 0
-    blank: int = 0
-    days: set[str] = field(default_factory=set)
+    captures: list[Capture] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
 
 
 def find(patterns: Iterable[str]) -> tuple[list[Path], list[str]]:
-    """The files that globs name, each once and in order, and the globs that name none."""
+    """The files that globs and folders name, each once, and those that name none."""
     files: dict[Path, None] = {}
     nothing = []
     for pattern in patterns:
-        found = [Path(p).resolve() for p in glob.glob(pattern, recursive=True)]  # noqa: PTH207 - absolute patterns too
-        found = sorted(p for p in found if p.is_file())
+        found = sorted(
+            path
+            for place in glob.glob(pattern, recursive=True)  # noqa: PTH207 - absolute patterns too
+            for path in _files(Path(place))
+        )
         if not found:
             nothing.append(pattern)
         files |= dict.fromkeys(found)
     return list(files), nothing
 
 
-def ingest(
-    store: Store, con: Backend, ledger: Ledger, files: list[Path], as_of: datetime, pii: str,
-    progress: Progress,
-) -> list[Capture]:  # fmt: skip
-    """Reads what is new among `files` and publishes it.
+def _files(place: Path) -> Iterator[Path]:
+    """A file, or all files of a folder but hidden ones; links to folders are not followed."""
+    try:
+        if place.is_dir():
+            for folder, folders, names in os.walk(place):
+                folders[:] = sorted(name for name in folders if not name.startswith("."))
+                for name in names:
+                    path = Path(folder, name)
+                    if not name.startswith(".") and path.is_file():
+                        yield path.resolve()
+        elif place.is_file():
+            yield place.resolve()
+    except (OSError, RuntimeError):  # links in a circle
+        return
 
-    Returns:
-        What each capture held that was read; those already known are not among them.
+
+def ingest(
+    store: Store, con: Backend, ledger: Ledger, files: list[Path], queries: list[Query],
+    as_of: datetime, wishes: Wishes, progress: Progress,
+) -> Taken:  # fmt: skip
+    """Reads what is new among `files` and in databases, and publishes it.
+
+    A capture that cannot be read stops no other.
 
     Raises:
-        InputError: a file cannot be read at all, or a CSV lacks a column it needs.
         ContractError: lines are unaccounted for.
     """
-    fresh = _fresh(files, ledger)
-    folder = store.staging / "captures"
-    shutil.rmtree(folder, ignore_errors=True)  # of an ingest before this one
-    folder.mkdir(parents=True)
-    read = [
-        _read(con, path, digest, folder / f"{n:06d}", pii, progress)
-        for n, (path, digest) in enumerate(fresh.items())
-    ]
-    if read:
-        parts = _count(con, {c.source: c for c in read}, sorted(folder.glob("*.parquet")))
-        _publish(store, con, ledger, read, parts, as_of)
-    shutil.rmtree(folder)
-    return read
+    taken, intake = Taken(), Intake(con, wishes, progress)
+    known = Known({source: dict(entry) for source, entry in ledger.captures.items()})
+    for path in known.own_first(files):
+        place = None
+        try:
+            place = known.place(path)
+            if place and (capture := _take(store, intake, known, place)):
+                taken.captures.append(capture)
+                if capture.damage:
+                    taken.problems.append(Problem(f"{path}: {capture.damage}", unread=False))
+        except InputError as error:
+            if place:
+                intake.drop(place)
+            taken.problems.append(Problem(str(error), unread=True))
+    for query in queries:
+        try:
+            if capture := _ask(store, intake, known, query, ledger.intake):
+                taken.captures.append(capture)
+        except InputError as error:
+            intake.drop(Place(Path(query.name), query.name, Mark(), {}, ""))
+            taken.problems.append(Problem(str(error), unread=True))
+    _publish(store, con, ledger, known, intake, taken.captures, as_of)
+    intake.close()
+    return taken
 
 
-def _fresh(files: list[Path], ledger: Ledger) -> dict[Path, str]:
-    """Files whose content the store does not hold, with its digest; of copies only the first.
-
-    What the store holds of a file that has changed does not count: it is about to be replaced. So
-    a log that was rotated is read under its new name when the old name gets new content.
-    """
-    digests = {path: _digest(path) for path in files}
-    now = {str(path): digest for path, digest in digests.items()}
-    held = {
-        entry["digest"]
-        for source, entry in ledger.captures.items()
-        if entry.get("whole") and now.get(source, entry["digest"]) == entry["digest"]
-    }
-    fresh: dict[Path, str] = {}
-    for path, digest in digests.items():
-        if digest not in held:
-            held.add(digest)
-            fresh[path] = digest
-    return fresh
-
-
-def _digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"the capture {path} cannot be read: {error.strerror}") from None
+def _take(store: Store, intake: Intake, known: Known, place: Place) -> Capture | None:
+    """Reads what is new of one capture, and remembers how far; None: nothing was new."""
+    before = place.entry
+    capture, reading = intake.read(place)
+    if place.perhaps and capture.receipts:
+        # Perhaps a copy that was not finished, or an older state of a longer capture.
+        days = known.captures[place.perhaps]["days"]
+        if intake.stands_in(place, store.query(RECEIPTS, days)):
+            intake.drop(place)
+            known.forget_print(place.perhaps, place.fingerprint)
+            return None
+    if not capture.receipts + capture.rejects and not before:
+        return capture if capture.lines else None  # a header alone is no identity
+    entry = {
+        "path": str(place.path), "print": place.fingerprint, "format": capture.format,
+        "mark": entry_of(reading.mark), "state": reading.state, "waits": capture.waits,
+        "damage": capture.damage, "copies": before.get("copies", []),
+        "days": sorted(capture.days.union(before.get("days", []))),
+        **{n: getattr(capture, n) + before.get(n, 0) for n in (*COUNTED, "strangers")},
+    }  # fmt: skip
+    known.remember(place.source, entry)
+    return capture if capture.lines or capture.damage != before.get("damage", "") else None
 
 
-def _read(
-    con: Backend, path: Path, digest: str, prefix: Path, pii: str, progress: Progress
-) -> Capture:
-    """Reads one capture into parquet files that begin with `prefix`, block by block."""
-    source = str(path)
-    capture = Capture(source, digest, bytes=path.stat().st_size)
-    capture.format, blocks = read_fields(con, path)
-    for n, fields in enumerate(blocks):
-        con.con.register("fields", fields)
-        target = quote(f"{prefix}-{n:06d}.parquet")
-        con.con.execute(
-            f"COPY ({normalise.lines('fields', source, pii)}) TO {target} "
-            "(FORMAT parquet, COMPRESSION lz4)"
-        )
-        con.con.unregister("fields")
-        capture.lines += fields.num_rows
-        capture.blank += pc.sum(fields["blank"]).as_py()
-        progress(path.name, fields.num_rows)
+def _ask(
+    store: Store, intake: Intake, known: Known, query: Query, broken: dict[str, Any]
+) -> Capture | None:
+    """Reads the rows of a database that are new; None: none was."""
+    entry = known.captures.get(query.name, {})
+    days = {*entry.get("days", []), *broken.get("days", [])}
+    # Of the keys that are looked at again, those that are here already.
+    here = [store.query(RECEIPTS, sorted(days)), store.query(REJECTS, store.days(REJECTS))]
+    rows = " UNION ALL ".join(f"SELECT source, line FROM ({each})" for each in here)
+    capture, last = intake.ask(query, entry.get("last_key"), rows)
+    if not capture.lines:
+        return None
+    known.remember(query.name, {
+        "path": query.name, "print": "", "format": "sql", "mark": entry_of(Mark()), "state": {},
+        "waits": 0, "damage": "", "last_key": last,
+        "days": sorted(capture.days.union(entry.get("days", []))),
+        **{n: getattr(capture, n) + entry.get(n, 0) for n in (*COUNTED, "strangers")},
+    })  # fmt: skip
     return capture
 
 
-def _count(con: Backend, read: dict[str, Capture], files: list[Path]) -> dict[str, list[str]]:
-    """Enters in each capture what became of its lines.
-
-    Returns:
-        Of each day, and of "" for the rejects, the files that hold a part of it.
-
-    Raises:
-        ContractError: a line is neither receipt nor reject nor blank.
-    """
-    parts: dict[str, list[str]] = {}
-    found = con.con.execute(
-        f"SELECT filename, source, coalesce(day, ''), count(*) FROM {_scan(files)} GROUP BY ALL "  # noqa: S608 - paths are ours
-        "ORDER BY ALL"
-    ).fetchall() if files else []  # fmt: skip
-    for name, source, day, rows in found:
-        parts.setdefault(day, []).append(name)
-        if day:
-            read[source].receipts += rows
-            read[source].days.add(day)
-        else:
-            read[source].rejects += rows
-    for capture in read.values():
-        if capture.lines != capture.receipts + capture.rejects + capture.blank:
-            raise ContractError(
-                f"{capture.source}: {capture.lines} lines, but {capture.receipts} receipts, "
-                f"{capture.rejects} rejects and {capture.blank} blank"
-            )
-    return parts
-
-
 def _publish(
-    store: Store, con: Backend, ledger: Ledger, read: list[Capture], parts: dict[str, list[str]],
-    as_of: datetime,
+    store: Store, con: Backend, ledger: Ledger, known: Known, intake: Intake,
+    read_now: list[Capture], as_of: datetime,
 ) -> None:  # fmt: skip
-    """Replaces what these captures gave before, day by day."""
+    """Adds what was read to its days, without what a run before began to add and did not finish."""
+    days, rejects = intake.days()
     reject_day = str(as_of.date())
-    days = set().union(*(c.days for c in read))
-    reject_days = {reject_day} if "" in parts else set()
-    for capture in read:
-        old = ledger.captures.get(capture.source, {})
-        days |= set(old.get("days", []))
-        reject_days |= set(old.get("reject_days", []))
-        ledger.captures[capture.source] = _entry(capture, as_of, old)
-    ledger.changed = sorted(days.union(ledger.changed))
-    store.save(ledger)  # the intent: whatever happens now, the next run knows what to replace
-
-    sources = [capture.source for capture in read]
-    staged = [
-        _replace(store, con, RECEIPTS, day, sources, f"day = '{day}'", parts.get(day, []), as_of)
-        for day in sorted(days)
-    ]
-    for day in sorted(reject_days):
-        own = parts.get("", []) if day == reject_day else []
-        staged.append(_replace(store, con, REJECTS, day, sources, "kind IS NOT NULL", own, as_of))
-    store.publish(staged)
-    for part in staged:
-        if part.table == RECEIPTS.name:
-            ledger.receipt_days[part.day] = _captured_span(store, con, part.day)
-    for capture in read:
-        entry = ledger.captures[capture.source]
-        bad = [reject_day] if capture.rejects else []
-        entry |= {"days": sorted(capture.days), "reject_days": bad, "whole": True}
+    broken = ledger.intake
+    if days or rejects or broken:
+        days |= set(broken.get("days", []))
+        reject_days = {*broken.get("reject_days", []), *([reject_day] if rejects else [])}
+        cuts = {c.source: _before(ledger, c.source) for c in read_now} | broken.get("cuts", {})
+        ledger.intake = {
+            "cuts": cuts, "days": sorted(days), "reject_days": sorted(reject_days),
+        }  # fmt: skip
+        ledger.changed = sorted(days.union(ledger.changed))
+        store.save(ledger)  # the intent: whatever happens now, the next run knows what to undo
+        add = _Addition(store, con, as_of, broken.get("cuts", {}))
+        staged = [add.to(RECEIPTS, day, f"day = '{day}'") for day in sorted(days)]
+        for day in sorted(reject_days):
+            wanted = "kind IS NOT NULL" if day == reject_day else "false"
+            staged.append(add.to(REJECTS, day, wanted))
+            staged.append(add.to(REJECTED_LINES, day, "true" if day == reject_day else "false"))
+        store.publish(staged)
+        for part in staged:
+            if part.table == RECEIPTS.name:
+                ledger.receipt_days[part.day] = _captured_span(store, con, part.day)
+        for capture in read_now:
+            entry = known.captures.get(capture.source)
+            if entry is not None:
+                entry["as_of"] = iso(as_of)
+    ledger.captures, ledger.intake = known.captures, {}
     store.save(ledger)
 
 
-def _entry(capture: Capture, as_of: datetime, old: dict[str, Any]) -> dict[str, Any]:
-    """A capture's entry while it is being published: where its rows may be, before or after."""
-    reject_days = {str(as_of.date())} if capture.rejects else set()
-    return {
-        "digest": capture.digest, "format": capture.format, "bytes": capture.bytes,
-        "lines": capture.lines, "receipts": capture.receipts, "rejects": capture.rejects,
-        "blank": capture.blank, "as_of": iso(as_of), "whole": False,
-        "days": sorted(capture.days.union(old.get("days", []))),
-        "reject_days": sorted(reject_days.union(old.get("reject_days", []))),
-    }  # fmt: skip
+def _before(ledger: Ledger, source: str) -> int:
+    """The last line of a capture that is published."""
+    entry = ledger.captures.get(source)
+    if entry is None:
+        return -1
+    return int(entry.get("last_key", entry["mark"]["line"]))
 
 
-def _replace(
-    store: Store, con: Backend, table: Table, day: str, sources: list[str], condition: str,
-    files: list[str], as_of: datetime,
-) -> Staged:  # fmt: skip
-    """Stages a partition without what these sources gave it before, and with what they hold now."""
-    columns = ", ".join(table.names)
-    fresh = (
-        f"SELECT {columns} FROM {_scan(files)} WHERE {condition}"  # noqa: S608 - our own names
-        if files
-        else store.query(table, [])
-    )
-    rows = f"""
-        SELECT {columns} FROM ({store.query(table, [day])})
-        WHERE source NOT IN ({", ".join(map(quote, sources))})
-        UNION ALL ({fresh}) ORDER BY {", ".join(table.key)}
-    """  # noqa: S608 - built from our own names, sources quoted
-    return store.write(con, rows, table, day, as_of)
+@dataclass(frozen=True)
+class _Addition:
+    """Adds rows to partitions; `cuts`: behind which line of a source nothing may be there yet."""
+
+    store: Store
+    con: Backend
+    as_of: datetime
+    cuts: dict[str, int]
+
+    def to(self, table: Table, day: str, condition: str) -> Staged:
+        """Stages a partition with what it has and what these parts add."""
+        columns = ", ".join(table.names)
+        old = self.store.query(table, [day])
+        if self.cuts:
+            cut = pa.table({"cut_source": list(self.cuts), "cut": list(self.cuts.values())})
+            self.con.con.register("cuts", cut)
+            old = (f"SELECT {columns} FROM ({old}) LEFT JOIN cuts ON source = cut_source "
+                   "WHERE cut IS NULL OR line <= cut")  # fmt: skip
+        parts = RAW_PARTS if table is REJECTED_LINES else PARTS
+        both = f"({old}) UNION ALL (SELECT {columns} FROM {parts} WHERE {condition})"
+        rows = f"SELECT * FROM ({both}) ORDER BY {', '.join(table.key)}"
+        return self.store.write(self.con, rows, table, day, self.as_of)
 
 
 def _captured_span(store: Store, con: Backend, day: str) -> list[str]:
     """First and last UTC day on which receipts of a partition were captured; empty if unknown."""
     path = quote(str(store.path(RECEIPTS, day)))
     span = con.con.execute(
-        f"SELECT min(captured_at)::TIMESTAMP::DATE, max(captured_at)::TIMESTAMP::DATE "  # noqa: S608 - paths are ours
+        f"SELECT min(captured_at)::TIMESTAMP::DATE, max(captured_at)::TIMESTAMP::DATE "
         f"FROM read_parquet({path})"
     ).fetchone()
     return [str(d) for d in span] if span and span[0] else []
-
-
-def _scan(files: Iterable[Path | str]) -> str:
-    named = ", ".join(quote(str(file)) for file in files)
-    return f"read_parquet([{named}], filename = true, hive_partitioning = false)"

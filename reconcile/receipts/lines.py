@@ -1,83 +1,323 @@
-"""A capture file → numbered lines, in blocks of bounded size, decompressed on the way."""
+"""A capture's bytes → numbered lines from any offset, decompressed, in blocks of bounded size."""
 
 from __future__ import annotations
 
+import bz2
 import codecs
 import gzip
+import hashlib
+import importlib
+import json
+import lzma
+import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from reconcile.errors import InputError
+from reconcile.errors import UnreadableError
+from reconcile.receipts import objects
 
-BLOCK_BYTES = 16 << 20
+BLOCK_BYTES = 8 << 20
 # No receipt is nearly as long; the rest of a longer line is passed over, and it is a reject.
 LONGEST_LINE_BYTES = 1 << 20
-GZIP_MAGIC = b"\x1f\x8b"
+# What is hashed of a capture's beginning, and of what lies before the offset read so far.
+PROBE_BYTES = 4096
+# No capture expands so much; what does is made to fill memory or time.
+BOMB_RATIO, BOMB_FROM_BYTES = 2000, 256 << 20
 NEWLINE = 0x0A
 # Spaces as JSON and CSV know them, line ends included.
 SPACES = " \t\r\n"
 
 SCHEMA = pa.schema(
-    [("line", pa.int64()), ("text", pa.string()), ("blank", pa.bool_()), ("problem", pa.string())]
-)
+    [("line", pa.int64()), ("text", pa.string()), ("raw", pa.binary()), ("blank", pa.bool_()),
+     ("problem", pa.string())]
+)  # fmt: skip
 TOO_LONG = "it is longer than 1 MiB"
 NO_UTF8 = "it is no UTF-8"
 
 
-def read_lines(path: Path) -> Iterator[pa.Table]:
-    """Blocks of lines: number from 1, text with its end, and the problem of an unreadable one.
+@dataclass(frozen=True)
+class Compression:
+    """How a file is compressed: by which first bytes that is known, and what opens it."""
 
-    Raises:
-        InputError: the file cannot be read, or its compression is broken.
+    name: str
+    magic: bytes
+    open: Callable[[Path], Any]
+
+
+def _zstd() -> Any:
+    try:
+        return importlib.import_module("compression.zstd")  # Python 3.14
+    except ModuleNotFoundError:
+        return importlib.import_module("backports.zstd")
+
+
+def _open_zstd(path: Path) -> Any:
+    return _zstd().ZstdFile(path)
+
+
+COMPRESSIONS = (
+    Compression("gzip", b"\x1f\x8b", gzip.open),
+    Compression("zstd", b"\x28\xb5\x2f\xfd", _open_zstd),
+    Compression("bzip2", b"BZh", bz2.open),
+    Compression("xz", b"\xfd7zXZ\x00", lzma.open),
+)
+PLAIN = Compression("", b"", lambda path: path.open("rb", buffering=0))
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How far a capture was read, and by what it is known again.
+
+    Attributes:
+        offset: decompressed bytes that were read.
+        line: lines that were read.
+        head, tail: digests of the first 4 KiB of these bytes, and of the last.
+        unended: the last line had no end yet, which may still come.
     """
-    number, rest = 1, b""
-    try:
-        with _open(path) as file:
-            while data := file.read(BLOCK_BYTES):
-                cut = data.rfind(b"\n") + 1
-                if not cut:
-                    # Of a line without an end no more is kept than shows that it is too long.
-                    rest += data[: max(LONGEST_LINE_BYTES + 1 - len(rest), 0)]
-                    continue
-                lines = _table(rest + data[:cut], number)
-                rest = data[cut:]
-                number += lines.num_rows
-                yield lines
-        if rest:
-            yield _table(rest + b"\n", number)
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"the capture {path} cannot be read: {reason}") from None
+
+    offset: int = 0
+    line: int = 0
+    head: str = ""
+    tail: str = ""
+    unended: bool = False
+
+    @property
+    def head_bytes(self) -> int:
+        """How many bytes the head stands for."""
+        return min(self.offset, PROBE_BYTES)
 
 
-def first_line(path: Path) -> str:
-    """The first line that is not blank, as far as a short look shows it; "" if there is none."""
-    try:
-        with _open(path) as file:
-            start = file.read(1 << 16).decode("utf-8", "replace")
-    except (OSError, EOFError, zlib.error):
-        return ""  # read_lines will say what is wrong
-    return next((line for line in start.splitlines() if line.strip()), "")
+def digest(data: bytes) -> str:
+    """A digest short enough for the ledger, long enough to tell captures apart."""
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
+class Source:
+    """A capture's decompressed bytes; damage ends them early and is told, not raised."""
+
+    def __init__(self, path: Path, file: Any, compression: Compression) -> None:
+        self.path, self.compression, self.damage = path, compression, ""
+        self._file, self._bytes = file, 0
+        self._most = max(BOMB_FROM_BYTES, path.stat().st_size * BOMB_RATIO)
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether its end is known: nobody appends to a compressed stream that is whole."""
+        return self.compression in COMPRESSIONS
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes; fewer only at the end."""
+        parts, wanted = [], size
+        read = self._file.read if self.compression is PLAIN else self._file.read1
+        try:
+            while wanted and not self.damage and (part := read(wanted)):
+                parts.append(part)
+                wanted -= len(part)
+                self._bytes += len(part)
+                if self.compression is not PLAIN and self._bytes > self._most:
+                    self.damage = f"it expands more than {BOMB_RATIO:,} times, as no capture does"
+        except Exception as error:
+            if not isinstance(error, _damages()):
+                raise
+            self.damage = f"its {self.compression.name or 'content'} is damaged or cut short"
+            if isinstance(error, OSError) and error.errno:
+                self.damage = error.strerror or str(error)
+        return b"".join(parts)
+
+    def skip(self, size: int) -> bytes:
+        """Passes over `size` bytes and returns the last 4 KiB of them."""
+        if self.compression is PLAIN and size > PROBE_BYTES:
+            self._file.seek(size - PROBE_BYTES, os.SEEK_CUR)
+            return self.read(PROBE_BYTES)
+        last = b""
+        while size and (part := self.read(min(size, BLOCK_BYTES))):
+            last = (last + part)[-PROBE_BYTES:]
+            size -= len(part)
+        return last
+
+
+def _damages() -> tuple[type[Exception], ...]:
+    return (OSError, EOFError, zlib.error, lzma.LZMAError, UnicodeError, _zstd().ZstdError)
+
+
+class _Utf8:
+    """UTF-16 text, as Excel saves it, as UTF-8."""
+
+    def __init__(self, file: Any, encoding: str) -> None:
+        self._file, self._decode = file, codecs.getincrementaldecoder(encoding)()
+        self._rest = b""
+
+    def read(self, size: int) -> bytes:
+        while not self._rest:
+            data = self._file.read(1 << 16)
+            self._rest = self._decode.decode(data, final=not data).encode("utf-8", "replace")
+            if not data:
+                break
+        part, self._rest = self._rest[:size], self._rest[size:]
+        return part
+
+    def read1(self, size: int) -> bytes:
+        return self.read(size)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+_UTF_16 = Compression("UTF-16", b"", lambda path: path.open("rb"))
+
+
+def compression(path: Path) -> Compression:
+    """How a file is compressed, by its first bytes."""
+    with _told(path), path.open("rb") as file:
+        start = file.read(8)
+    return next((c for c in COMPRESSIONS if start.startswith(c.magic)), PLAIN)
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[IO[bytes]]:
-    """The file's bytes, decompressed, behind the byte order mark that some editors put first."""
-    with path.open("rb") as file:
-        magic = file.read(2)
-    opened: Any = gzip.open if magic == GZIP_MAGIC else open
-    with opened(path, "rb") as file:
-        if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
-            file.seek(0)
-        yield file
+def opened(path: Path) -> Iterator[Source]:
+    """A capture to read from its first byte, behind the byte order mark that some editors write.
+
+    Raises:
+        UnreadableError: the file cannot be opened.
+    """
+    with _told(path):
+        kind = compression(path)
+        file = kind.open(path)
+    try:
+        source = Source(path, file, kind)
+        start = source.read(4)
+        file.close()
+        file = kind.open(path)
+        if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            file = _Utf8(file, "utf-16")
+            kind = kind if kind is not PLAIN else _UTF_16
+        source = Source(path, file, kind)
+        if start.startswith(codecs.BOM_UTF8):
+            source.read(len(codecs.BOM_UTF8))
+        yield source
+    finally:
+        file.close()
+
+
+def start_of(path: Path, size: int = 1 << 16) -> bytes:
+    """The first bytes of a capture, decompressed."""
+    with opened(path) as source:
+        return source.read(size)
+
+
+class Lines:
+    """The lines of a capture behind a mark; iterate, then ask `mark`, `waits` and `damage`.
+
+    A block is a table of `SCHEMA`: the line's number from 1, its text with its end, its bytes, and
+    the problem of an unreadable one. A last line without an end waits for it, unless `ended` says
+    that the capture is whole, or the line is a whole JSON object.
+
+    Args:
+        path: the capture.
+        start: where to read on.
+        ended: whether nothing more is to come, given the bytes that wait for their end.
+        split: what cuts bytes into lines: `split_lines`, or `split_objects` for JSON values.
+    """
+
+    def __init__(
+        self, path: Path, start: Mark | None = None, ended: Callable[[int], bool] | None = None,
+        split: Callable[[bytes, int], tuple[pa.Table, int]] | None = None,
+    ) -> None:  # fmt: skip
+        self.path, self.start = path, start or Mark()
+        self.mark, self.waits, self.damage = self.start, 0, ""
+        self._ended = ended or (lambda _waiting: True)
+        self._split = split or split_lines
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        with opened(self.path) as source:
+            yield from self._blocks(source)
+            self.damage = source.damage
+
+    def _blocks(self, source: Source) -> Iterator[pa.Table]:
+        rest, dropped, last = self._begin(source), 0, b""
+        while data := source.read(BLOCK_BYTES):
+            rest += data
+            table, used = self._split(rest, self.mark.line + 1)
+            if not used:
+                # Of a line without an end no more is kept than shows that it is too long.
+                last = (last + data if dropped else rest)[-PROBE_BYTES:]
+                dropped += max(len(rest) - LONGEST_LINE_BYTES - 2, 0)
+                rest = rest[: LONGEST_LINE_BYTES + 2]
+                continue
+            done = rest[:used]
+            if dropped:
+                done += last + data[: used - len(rest)] if used < len(rest) else last + data
+            self._advance(done, used + dropped, table.num_rows)
+            rest, dropped = rest[used:], 0
+            yield table
+        self.waits = len(rest) + dropped
+        closed = source.is_compressed and not source.damage
+        if rest and (closed or self._is_whole(rest) or self._ended(self.waits)):
+            if self._split is split_objects:
+                rest = rest.replace(b"\n", b" ")
+            table = _table(rest + b"\n", self.mark.line + 1)
+            done = rest + last if dropped else rest
+            self._advance(done, self.waits, table.num_rows, unended=True)
+            self.waits = 0
+            yield table
+
+    def _begin(self, source: Source) -> bytes:
+        """Goes to the mark; what is left of a line end there belongs to the line before."""
+        self._head = source.read(self.start.head_bytes)
+        behind = source.skip(self.start.offset - len(self._head))
+        self._tail = (self._head + behind)[-PROBE_BYTES:]
+        if not self.start.unended:
+            return b""
+        start = source.read(2)
+        end = next((end for end in (b"\r\n", b"\n") if start.startswith(end)), b"")
+        if end:
+            self._advance(end, len(end), 0)
+        return start[len(end) :]
+
+    def _advance(self, done: bytes, size: int, lines: int, *, unended: bool = False) -> None:
+        """Moves the mark by `size` bytes; `done` is all of them, or begins and ends as they do."""
+        self._head = (self._head + done[:PROBE_BYTES])[:PROBE_BYTES]
+        self._tail = (self._tail + done[-PROBE_BYTES:])[-PROBE_BYTES:]
+        self.mark = Mark(
+            self.mark.offset + size, self.mark.line + lines,
+            digest(self._head), digest(self._tail), unended,
+        )  # fmt: skip
+
+    def _is_whole(self, rest: bytes) -> bool:
+        """Whether a line without an end needs none: half a JSON object is none."""
+        if len(rest) > LONGEST_LINE_BYTES:
+            return True
+        if not rest.lstrip().startswith(b"{"):
+            return False
+        try:
+            return isinstance(json.loads(rest), dict)
+        except (ValueError, RecursionError):
+            return False
+
+
+def split_lines(data: bytes, first: int) -> tuple[pa.Table, int]:
+    """The lines that end in `data`, numbered from `first`, and how many bytes they take."""
+    used = data.rfind(b"\n") + 1
+    if not used:
+        return SCHEMA.empty_table(), 0
+    return _table(data if used == len(data) else data[:used], first), used
+
+
+def split_objects(data: bytes, first: int) -> tuple[pa.Table, int]:
+    """The JSON objects that end in `data`, whatever stands between them a line of its own."""
+    parts, used = objects.split(data, LONGEST_LINE_BYTES)
+    # An object's own line ends become spaces: they stand between its values only.
+    block = b"".join(part.replace(b"\n", b" ") + b"\n" for part in parts)
+    return (_table(block, first) if parts else SCHEMA.empty_table()), used
 
 
 def _table(block: bytes, first: int) -> pa.Table:
@@ -85,9 +325,9 @@ def _table(block: bytes, first: int) -> pa.Table:
     ends = np.flatnonzero(np.frombuffer(block, np.uint8) == NEWLINE).astype(np.int32)
     offsets = np.concatenate([np.zeros(1, np.int32), ends + 1])
     numbers = pa.array(np.arange(first, first + len(ends), dtype=np.int64))
-    text = pa.StringArray.from_buffers(
-        len(ends), pa.py_buffer(offsets.tobytes()), pa.py_buffer(block)
-    )
+    buffers = (pa.py_buffer(offsets.tobytes()), pa.py_buffer(block))
+    text = pa.StringArray.from_buffers(len(ends), *buffers)
+    raw = pa.Array.from_buffers(pa.binary(), len(ends), [None, *buffers])
     problem = pa.nulls(len(ends), pa.string())
     try:
         text.validate(full=True)
@@ -97,8 +337,15 @@ def _table(block: bytes, first: int) -> pa.Table:
     if too_long.any():
         problem = pc.if_else(pa.array(too_long), TOO_LONG, problem)
         text = pc.if_else(pa.array(too_long), pa.scalar(None, pa.string()), text)
-    blank = pc.fill_null(pc.match_substring_regex(text, f"^[{SPACES}]*$"), fill_value=False)
-    return pa.table([numbers, text, blank, problem], schema=SCHEMA)
+    return pa.table([numbers, text, raw, _blank(block, offsets), problem], schema=SCHEMA)
+
+
+def _blank(block: bytes, offsets: np.ndarray) -> pa.Array:
+    """Which lines hold spaces only; few begin with one, and only they are looked at."""
+    blank = np.frombuffer(block, np.uint8)[offsets[:-1]] <= ord(" ")
+    for n in np.flatnonzero(blank).tolist():
+        blank[n] = not block[offsets[n] : offsets[n + 1]].strip(SPACES.encode())
+    return pa.array(blank)
 
 
 def _decode(block: bytes, offsets: np.ndarray) -> tuple[pa.Array, pa.Array]:
@@ -111,3 +358,12 @@ def _decode(block: bytes, offsets: np.ndarray) -> tuple[pa.Array, pa.Array]:
             texts.append(None)
     problems = [NO_UTF8 if text is None else None for text in texts]
     return pa.array(texts, pa.string()), pa.array(problems, pa.string())
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise UnreadableError(f"the capture {path} cannot be read: {reason}") from None

@@ -1,0 +1,246 @@
+"""What is read of captures, sorted out in the engine: receipts, rejects and the bytes of those.
+
+It stands in tables of the engine until it is published or dropped; what does not fit in memory the
+engine keeps on disk.
+"""
+
+# ruff: noqa: S608 - SQL is put together from names of our own; texts of others are quoted
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from reconcile.engine import beside, quote
+from reconcile.errors import ContractError, InputError
+from reconcile.receipts import json_fields, normalise, table_fields
+from reconcile.receipts.database import Query, read_rows
+from reconcile.receipts.fields import NOT_A_RECEIPT
+from reconcile.receipts.formats import Block, Reading, found_in
+from reconcile.receipts.identity import Place, is_there
+from reconcile.receipts.signature import Secrets, verify
+from reconcile.store import parquet_query
+from reconcile.tables import RECEIPTS
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
+
+Progress = Callable[[str, int], None]
+# Of a rejected line so many bytes are kept.
+RAW_BYTES = 64 << 10
+# A file that was not written to for so long is whole, though its last line has no end.
+QUIET_SECONDS = 600
+COUNTED = ("lines", "receipts", "rejects", "blank")
+# What is read: columns of `receipts`, and what `normalise` says of each line; the bytes of rejects.
+PARTS, RAW_PARTS = "parts", "raw_parts"
+
+
+@dataclass
+class Capture:
+    """What a run read of one capture; lines = receipts + rejects + blank.
+
+    Attributes:
+        source: its name in the tables.
+        path: where it lay.
+        format: which it is in.
+        lines, receipts, rejects, blank: what was read now; `strangers` of the rejects are no
+            receipts by nature, the others are errors.
+        days: the partitions of its receipts.
+        waits: bytes of a last line that has no end yet.
+        damage: why it could not be read to its end.
+    """
+
+    source: str
+    path: str
+    format: str = ""
+    lines: int = 0
+    receipts: int = 0
+    rejects: int = 0
+    strangers: int = 0
+    blank: int = 0
+    days: set[str] = field(default_factory=set)
+    waits: int = 0
+    damage: str = ""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """How captures are read: what becomes of recipients, and whose signatures can be verified."""
+
+    pii: str
+    secrets: Secrets = field(default_factory=dict)
+
+
+class Intake:
+    """Reads captures into the engine's tables `parts` and `raw_parts`."""
+
+    def __init__(self, con: Backend, reading: Wishes, progress: Progress) -> None:
+        self.con, self._wishes, self._progress = con.con, reading, progress
+        self._reader = beside(con)
+        told = "NULL::VARCHAR AS day, NULL::VARCHAR AS kind, NULL::VARCHAR AS reason"
+        self.con.execute(f"CREATE OR REPLACE TEMP TABLE {PARTS} AS "
+                         f"SELECT *, {told} FROM ({parquet_query(RECEIPTS, [])})")  # fmt: skip
+        self.con.execute(
+            f"CREATE OR REPLACE TEMP TABLE {RAW_PARTS} (source VARCHAR, line BIGINT, raw BLOB)"
+        )
+
+    def close(self) -> None:
+        """Drops what was read."""
+        self._reader.close()
+        self.con.execute(f"DROP TABLE IF EXISTS {PARTS}; DROP TABLE IF EXISTS {RAW_PARTS}")
+
+    def drop(self, place: Place) -> None:
+        """Takes back what was read behind a place's start."""
+        for name in (PARTS, RAW_PARTS):
+            self.con.execute(
+                f"DELETE FROM {name} WHERE source = ? AND line > ?",
+                [place.source, place.start.line],
+            )
+
+    def read(self, place: Place) -> tuple[Capture, Reading]:
+        """Reads what is new of a capture, block by block.
+
+        Raises:
+            InputError: it is in no known format, its columns are not a receipt's, or it was cut
+                while it was being read.
+            ContractError: a line is neither receipt nor reject nor blank.
+        """
+        capture = Capture(place.source, str(place.path))
+        state = dict(place.entry.get("state", {}))
+        reading = Reading(place.path, place.start, _ended(place), state, place.start)
+        found = found_in(place.path)
+        if found is None:
+            return capture, reading
+        capture.format = found.name
+        for block in _ahead(found.read(self._reader, reading)):
+            capture.lines += block.fields.num_rows
+            capture.blank += pc.sum(block.fields["blank"]).as_py() or 0
+            self._sort_out(block, place.source)
+            self._progress(place.path.name, block.fields.num_rows)
+        if not is_there(place.path, reading.mark):
+            raise InputError(f"{place.path} was cut or replaced while it was read: run again")
+        capture.waits, capture.damage = reading.waits, reading.damage
+        self._count(capture, place.start.line)
+        return capture, reading
+
+    def ask(self, query: Query, last: int | None, here: str) -> tuple[Capture, int | None]:
+        """Reads what is new in a database.
+
+        Args:
+            query: which.
+            last: the last key that was read.
+            here: SQL of the source and line of what the store holds.
+
+        Returns:
+            What was read, and the last key by now.
+        """
+        capture = Capture(query.name, query.name, "sql")
+        after = None if last is None else last - query.overlap
+        seen = self.con.execute(
+            f"SELECT line FROM ({here}) WHERE source = ? AND line > ?",
+            [query.name, -1 if after is None else after],
+        ).to_arrow_table()["line"]
+        where = f"the query {query.name}"
+        for rows in read_rows(query, after):
+            last = max(last or 0, rows.keys[-1].as_py())
+            new = pc.invert(pc.is_in(rows.keys, seen.combine_chunks()))
+            keys = rows.keys.filter(new)
+            columns = {name: column.filter(new) for name, column in rows.columns.items()}
+            fields = table_fields.from_columns(self._reader, keys, columns, rows.numeric, where)
+            raw = partial(table_fields.as_json, keys, columns)
+            capture.lines += len(keys)
+            self._sort_out(Block(fields, raw), query.name)
+            self._progress(query.name, len(keys))
+        self._count(capture, -1)
+        return capture, last
+
+    def stands_in(self, place: Place, rows: str) -> bool:
+        """Whether all receipts that were read of a place are in `rows` (SQL), line for line, or
+        among what was read, under the capture that it begins like."""
+        same = "message_id, status, error_code, pushed_at, captured_at, line"
+        [new] = self.con.execute(
+            f"SELECT count(*) FROM (SELECT {same} FROM {PARTS} "
+            f"WHERE source = $own AND kind IS NULL EXCEPT (SELECT {same} FROM "
+            f"(SELECT source, {same} FROM ({rows}) UNION ALL SELECT source, {same} FROM {PARTS}) "
+            "WHERE source = $other))",
+            {"own": place.source, "other": place.perhaps},
+        ).fetchone() or (1,)
+        return not new
+
+    def days(self) -> tuple[set[str], bool]:
+        """The partitions of what was read, and whether there are rejects."""
+        found = self.con.execute(f"SELECT DISTINCT day FROM {PARTS}").fetchall()
+        days = {day for (day,) in found}
+        return {day for day in days if day}, None in days
+
+    def _sort_out(self, block: Block, source: str) -> None:
+        """Enters a block's receipts and rejects, and the bytes of the rejects."""
+        fields = block.fields
+        if not fields.num_rows:
+            return
+        given = [name for name in fields.column_names if fields[name].null_count < len(fields)]
+        signature = verify(fields, self._wishes.secrets)
+        told = json_fields.batches(fields.append_column("signature", signature))
+        self.con.register("fields", told)
+        lines = normalise.lines("fields", given, source, self._wishes.pii)
+        self.con.execute(f"INSERT INTO {PARTS} BY NAME {lines}")
+        self.con.unregister("fields")
+        bad = self.con.execute(
+            f"SELECT line FROM {PARTS} WHERE line BETWEEN $first AND $last "
+            "AND kind IS NOT NULL AND source = $source",
+            {"source": source, "first": pc.min(fields["line"]).as_py(),
+             "last": pc.max(fields["line"]).as_py()},
+        ).to_arrow_table()["line"]  # fmt: skip
+        if len(bad):
+            raw = block.raw(bad.combine_chunks())
+            cut = pc.binary_slice(pc.fill_null(raw["raw"], b""), 0, RAW_BYTES)
+            named = pa.array([source] * len(raw), pa.string())
+            table = pa.table([named, raw["line"], cut], names=["source", "line", "raw"])
+            self.con.register("raw_lines", table)
+            self.con.execute(f"INSERT INTO {RAW_PARTS} FROM raw_lines")
+            self.con.unregister("raw_lines")
+
+    def _count(self, capture: Capture, before: int) -> None:
+        found = self.con.execute(
+            f"SELECT coalesce(day, ''), coalesce(kind, ''), count(*) FROM {PARTS} "
+            f"WHERE source = {quote(capture.source)} AND line > {before} GROUP BY ALL"
+        ).fetchall()
+        for day, kind, rows in found:
+            if day:
+                capture.receipts += rows
+                capture.days.add(day)
+            else:
+                capture.rejects += rows
+                capture.strangers += rows if kind.startswith(NOT_A_RECEIPT) else 0
+        if capture.lines != capture.receipts + capture.rejects + capture.blank:
+            raise ContractError(
+                f"{capture.source}: {capture.lines} lines, but {capture.receipts} receipts, "
+                f"{capture.rejects} rejects and {capture.blank} blank"
+            )
+
+
+def _ahead(blocks: Iterator[Block]) -> Iterator[Block]:
+    """The same blocks, each read while the one before it is being worked on."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(next, blocks, None)
+        while (block := waiting.result()) is not None:
+            waiting = pool.submit(next, blocks, None)
+            yield block
+
+
+def _ended(place: Place) -> Callable[[int], bool]:
+    """Whether nothing more is to come: the file did not grow since the last run, or for long."""
+
+    def ended(waiting: int) -> bool:
+        same = place.entry.get("waits") == waiting
+        return same or time.time() - Path(place.path).stat().st_mtime > QUIET_SECONDS
+
+    return ended

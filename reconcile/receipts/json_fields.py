@@ -1,0 +1,369 @@
+"""JSON objects → raw fields: a receipt as it is, or inside of envelopes, however they wrap it.
+
+All lines of a block go one level deeper together, until their payload is found: in an object, in a
+JSON text inside JSON, in a query string, in a URL.
+"""
+
+# ruff: noqa: S608 - SQL is put together from names of our own; texts of others are quoted
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from reconcile.engine import quote
+from reconcile.receipts import query_fields
+from reconcile.receipts.fields import (
+    CAPTURED_AT,
+    FIELDS,
+    NESTED,
+    NUMBER_ID,
+    SCHEMA,
+    TWICE,
+    Meaning,
+    meaning,
+    plain,
+    spellings,
+)
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+DEEPEST = 5
+# The engine works on batches side by side: one for a whole block would keep one thread busy.
+BATCH_ROWS = 4096
+NO_JSON = "it is no JSON object"
+SEVERAL = "it holds several payloads: capture one a line"
+OBJECT = r"json_valid(text) AND (text[1] = '{' OR regexp_matches(text, '^\s*\{'))"
+# Fields that are signed, where a capture has made numbers of them.
+NUMBERS = (
+    r'(?i)"(?:api[-_]?key|client[-_]?ref|err[-_]?code|message[-_]?timestamp|msisdn|'
+    r'network[-_]?code|nonce|price|scts|status|to)"\s*:\s*[^"\sn]'
+)
+# Where envelopes keep what is not of the payload.
+HEADERS = ("Authorization", "authorization")
+TIMES = ("/requestContext/timeEpoch", "/requestContext/time")
+# Texts under a payload's name that say that there is none.
+NOTHING = ("", "-", "null", "{}")
+
+LEVEL = pa.schema(
+    [(name, pa.int64() if name == "line" else pa.string())
+     for name in ("line", "text", "outer_at", "outer_authorization", "body", "outer_problem",
+                  "outer_kind")]
+)  # fmt: skip
+
+
+def from_json(con: DuckDBPyConnection, lines: pa.Table) -> pa.Table:
+    """Raw fields of lines (`lines.SCHEMA`), in no certain order: columns of `fields.SCHEMA`."""
+    told = pc.or_(lines["blank"], pc.is_valid(lines["problem"]))
+    done, rows = [], lines.select(["line", "text"])
+    if pc.any(told).as_py():
+        aside = lines.filter(told)
+        done.append(_shaped(aside, blank=aside["blank"], problem=aside["problem"]))
+        rows = rows.filter(pc.invert(told))
+    return pa.concat_tables([*done, *from_texts(con, _level(rows, {}))] or [SCHEMA.empty_table()])
+
+
+def from_texts(con: DuckDBPyConnection, rows: pa.Table, *, queries: bool = False) -> list[pa.Table]:
+    """Raw fields of payloads (`LEVEL`), unwrapped until nothing is left to unwrap."""
+    done = []
+    for depth in range(DEEPEST):
+        if depth or queries:
+            is_json = pc.match_substring_regex(rows["text"], r"^\s*\{")
+            done.append(_from_queries(rows.filter(pc.invert(is_json))))
+            rows = rows.filter(is_json)
+        if not rows.num_rows:
+            break
+        found, rows = _one_level(con, rows, last=depth == DEEPEST - 1)
+        done += found
+    return [table for table in done if table.num_rows]
+
+
+def _one_level(
+    con: DuckDBPyConnection, rows: pa.Table, *, last: bool
+) -> tuple[list[pa.Table], pa.Table]:
+    """The receipts of this level and what is none, and the payloads of its envelopes."""
+    con.register("level", batches(rows))
+    try:
+        shapes = _shapes(con)
+        done = []
+        if shapes.receipts:
+            fields = con.execute(_extraction(shapes)).to_arrow_table(BATCH_ROWS)
+            if not pc.all(fields["is_receipt"], skip_nulls=False).as_py():
+                whole = pc.fill_null(fields["is_receipt"], fill_value=False)
+                left = fields["line"].filter(pc.invert(whole))
+                fields = fields.filter(whole)
+                done.append(_receipts(con, rows, fields, shapes))
+                rows = rows.filter(pc.is_in(rows["line"], left.combine_chunks()))
+                con.register("level", batches(rows))
+            else:
+                return [_receipts(con, rows, fields, shapes)], rows.slice(0, 0)
+        opened, strangers = _envelopes(con, shapes, last=last)
+        return [*done, strangers], opened
+    finally:
+        con.unregister("level")
+
+
+@dataclass(frozen=True)
+class _Shapes:
+    """The different lists of keys that lines have, and what each of them means."""
+
+    meanings: dict[tuple[str, ...], Meaning]
+    all_objects: bool
+
+    @property
+    def is_object(self) -> str:
+        """SQL that tells the lines that are objects; none is parsed for it where all are."""
+        return "true" if self.all_objects else OBJECT
+
+    @property
+    def receipts(self) -> list[tuple[str, ...]]:
+        return [keys for keys, means in self.meanings.items() if means.receipt]
+
+    def names(self, shapes: Iterable[tuple[str, ...]]) -> list[str]:
+        return list(dict.fromkeys(name for keys in shapes for name in keys))
+
+    @property
+    def spelled(self) -> dict[str, list[tuple[str, ...]]]:
+        """Where each raw field lies in this level's receipts."""
+        names = self.names(self.receipts)
+        found: dict[str, list[tuple[str, ...]]] = {
+            f: [(name,) for name in own] for f, own in spellings(names).items()
+        }
+        for path, field in NESTED.items():
+            if path[0] in names:
+                found[field].append(path)
+        return found
+
+    @property
+    def twofold(self) -> list[tuple[str, ...]]:
+        """Lists in which a field stands twice."""
+        return [keys for keys in self.receipts
+                if any(len(own) > 1 for field, own in spellings(keys).items()
+                       if field != "captured_at")]  # fmt: skip
+
+
+def _shapes(con: DuckDBPyConnection) -> _Shapes:
+    found = con.execute(
+        "SELECT first(keys) FROM "
+        f"(SELECT CASE WHEN {OBJECT} THEN json_keys(text) END AS keys FROM level) "
+        "GROUP BY hash(keys)"
+    ).fetchall()
+    told = sorted(tuple(keys) for (keys,) in found if keys is not None)
+    return _Shapes({keys: meaning(keys) for keys in told}, (None,) not in found)
+
+
+def _extraction(shapes: _Shapes) -> str:
+    """SQL of all raw fields at this level, from one pass over the text."""
+    spelled = shapes.spelled
+    places = {field: [_place(path) for path in own] for field, own in spelled.items()}
+    fields = ", ".join(f'{_first(own)} AS "{field}"' for field, own in places.items())
+    ids = [*spelled["message_id"], *spelled["message_uuid"]]
+    number = " OR ".join(
+        f"CASE WHEN regexp_full_match({_place(p)}, '[-+.0-9eE]+') "
+        f"THEN json_type(text, {_pointer(*p)}) IN ('UBIGINT', 'BIGINT', 'DOUBLE', 'HUGEINT') "
+        "ELSE false END"
+        for p in ids
+    )  # fmt: skip
+    shape = json.dumps(_structure(path for own in spelled.values() for path in own))
+    signed = f"{_first(places['sig'])} IS NOT NULL"
+    return f"""
+        SELECT line, ({number}) AS number_id, {fields},
+            {_first([_place(p) for p in ids])} IS NOT NULL
+                AND {_first(places["status"])} IS NOT NULL AS is_receipt,
+            CASE WHEN {signed} THEN NOT regexp_matches(text, {quote(NUMBERS)})
+                ELSE true END AS exact
+        FROM (SELECT line, text, CASE WHEN {shapes.is_object}
+                  THEN json_transform(text, {quote(shape)}) END AS found FROM level)
+    """
+
+
+def _structure(paths: Iterable[tuple[str, ...]]) -> dict[str, Any]:
+    """The structure that holds these paths, as the engine wants it."""
+    found: dict[str, Any] = {}
+    for *outer, name in paths:
+        inside = found
+        for each in outer:
+            inside = inside.setdefault(each, {})
+        inside[name] = "VARCHAR"
+    return found
+
+
+def _place(path: tuple[str, ...]) -> str:
+    return "found" + "".join(f"[{quote(name)}]" for name in path)
+
+
+def _receipts(
+    con: DuckDBPyConnection, rows: pa.Table, fields: pa.Table, shapes: _Shapes
+) -> pa.Table:
+    """Receipts of this level; `rows` has the texts of all of it."""
+    count = fields.num_rows
+    nothing = pa.nulls(count, pa.string())
+    columns = {name: fields[name] for name in FIELDS} | {"exact": fields["exact"]}
+    problem = nothing
+    if pc.any(fields["number_id"]).as_py():
+        problem = pc.if_else(fields["number_id"], NUMBER_ID, nothing)
+    if shapes.twofold and count:
+        twice = _said_twice(con, fields["line"], rows)
+        problem = pc.if_else(twice, TWICE, problem)
+    if wrapped := [n for n in ("outer_at", "outer_authorization", "body") if _told(rows[n])]:
+        around = rows.take(pc.index_in(fields["line"], rows["line"]))
+        for name, outer in (("captured_at", "outer_at"),
+                            ("authorization", "outer_authorization")):  # fmt: skip
+            if outer in wrapped:
+                columns[name] = pc.coalesce(columns[name], around[outer])
+        signed = pc.and_(pc.is_valid(fields["sig"]), pc.is_valid(around["body"]))
+        original = pc.and_(signed, pc.match_substring(around["text"], '"messageId"'))
+        columns |= {"body": around["body"], "extra": pc.if_else(original, around["text"], nothing)}
+    return _shaped(fields, problem=problem, **columns)
+
+
+def _told(column: Any) -> bool:
+    return bool(column.null_count < len(column))
+
+
+def _said_twice(con: DuckDBPyConnection, wanted: Any, rows: pa.Table) -> pa.Array:
+    """Which lines give a field twice, differently; few have the names for it, and only they are
+    looked at one by one."""
+    keys = con.execute(f"SELECT line, json_keys(text) FROM level WHERE {OBJECT}").fetchall()
+    suspects = [line for line, own in keys
+                if any(len(names) > 1 for f, names in spellings(own).items()
+                       if f != "captured_at")]  # fmt: skip
+    few = rows.filter(pc.is_in(rows["line"], pa.array(suspects, pa.int64())))
+    texts = zip(few["line"].to_pylist(), few["text"].to_pylist(), strict=True)
+    differ = [line for line, text in texts if _differs(text)]
+    return pc.is_in(wanted, pa.array(differ, pa.int64()))
+
+
+def _differs(text: str) -> bool:
+    def pairs(items: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+        return items
+
+    try:
+        items = json.loads(text, object_pairs_hook=pairs)
+    except (ValueError, RecursionError):
+        return True
+    said: dict[str, set[str]] = {}
+    of = {name: f for f, names in spellings([k for k, _ in items]).items() for name in names}
+    for name, value in items:
+        if value is not None and of.get(name, "captured_at") != "captured_at":
+            said.setdefault(of[name], set()).add(str(value))
+    return any(len(values) > 1 for values in said.values())
+
+
+def _envelopes(
+    con: DuckDBPyConnection, shapes: _Shapes, *, last: bool
+) -> tuple[pa.Table, pa.Table]:
+    """What is no receipt: the payloads of envelopes, and what is none."""
+    every = shapes.names(shapes.meanings)
+    inner = sorted({name for m in shapes.meanings.values() for name in m.envelope},
+                   key=lambda name: _rank(name, every))  # fmt: skip
+    times = [_pointer(n) for key in (*CAPTURED_AT, "timestamp") for n in every if plain(n) == key]
+    headers = [n for n in every if plain(n) in ("headers", "header")]
+    bearer = [_pointer(n) for n in every if plain(n) in FIELDS["authorization"]]
+    bearer += [_pointer(n, header) for n in headers for header in HEADERS]
+    quoted = [_pointer(name) for name in inner]
+    nothing = ", ".join(map(quote, NOTHING))
+    rows = con.execute(f"""
+        SELECT line, outer_problem, outer_kind, keys, outer_body,
+            coalesce({_extracted([*times, *map(quote, TIMES)])}, outer_at) AS outer_at,
+            coalesce({_extracted(bearer)}, outer_authorization) AS outer_authorization, payload,
+            CASE WHEN payload IS NOT NULL THEN json_type(text, [{", ".join(quoted)}]::VARCHAR[])
+                [list_position(found, payload)] = 'VARCHAR' END AS is_text
+        FROM (SELECT *, coalesce(
+                list_filter(good, lambda c: regexp_matches(c, '(?i)message[-_]?(id|uuid)'))[1],
+                good[1]) AS payload
+            FROM (SELECT *, list_filter(found, lambda c: c NOT IN ({nothing})) AS good
+                FROM (SELECT line, text, outer_at, outer_authorization, outer_problem, outer_kind,
+                        body AS outer_body,
+                        CASE WHEN {OBJECT} THEN json_keys(text) END AS keys,
+                        CASE WHEN {OBJECT}
+                            THEN json_extract_string(text, [{", ".join(quoted)}]::VARCHAR[])
+                            END AS found
+                    FROM level)))
+    """).to_arrow_table()
+    return _sorted_out(rows, shapes, last=last)
+
+
+def _sorted_out(rows: pa.Table, shapes: _Shapes, *, last: bool) -> tuple[pa.Table, pa.Table]:
+    encoded = [None if keys is None else tuple(keys) for keys in rows["keys"].to_pylist()]
+    own = [Meaning(problem=NO_JSON) if k is None else shapes.meanings[k] for k in encoded]
+    payload = [m.envelope and p for m, p in zip(own, rows["payload"].to_pylist(), strict=True)]
+    deeper = pa.array([bool(p) and not last for p in payload], pa.bool_())
+    kind = pa.array([m.kind or None for m in own], pa.string())
+    problem = pa.array([m.problem or None for m in own], pa.string())
+    rows = rows.append_column("kind", kind).append_column("problem", problem)
+    opened, closed = rows.filter(deeper), rows.filter(pc.invert(deeper))
+    body = pc.if_else(pc.fill_null(opened["is_text"], fill_value=False), opened["payload"],
+                      pa.nulls(opened.num_rows, pa.string()))  # fmt: skip
+    level = _level(opened, {
+        "text": opened["payload"], "body": body, "outer_problem": opened["problem"],
+        "outer_kind": opened["kind"],
+    })  # fmt: skip
+    return level, _shaped(closed, problem=closed["problem"], kind=closed["kind"])
+
+
+def _from_queries(rows: pa.Table) -> pa.Table:
+    """Raw fields of payloads that are no objects; what is no query either is what it lay in."""
+    text = rows["text"].combine_chunks()
+    listed = pc.match_substring_regex(text, r"^\s*\[")
+    query = query_fields.query_of(text)
+    fields = query_fields.from_queries(query)
+    none = pc.is_null(query)
+    problem = pc.if_else(none, rows["outer_problem"], fields["problem"])
+    problem = pc.if_else(listed, SEVERAL, problem)
+    kind = pc.if_else(none, rows["outer_kind"], fields["kind"])
+    kind = pc.if_else(listed, pa.scalar(None, pa.string()), kind)
+    values = {name: fields[name] for name in FIELDS}
+    values["captured_at"], values["authorization"] = rows["outer_at"], rows["outer_authorization"]
+    exact = pa.array([True] * len(text), pa.bool_())
+    return _shaped(rows, problem=problem, kind=kind, extra=fields["extra"], exact=exact, **values)
+
+
+def _shaped(rows: pa.Table, **columns: Any) -> pa.Table:
+    """Lines in the shape of `SCHEMA`; what is not given is null, and no line is blank."""
+    count = rows.num_rows
+    given = {"line": rows["line"], "blank": pa.array([False] * count, pa.bool_())} | columns
+    return pa.table(
+        [given[f.name].cast(f.type) if f.name in given else pa.nulls(count, f.type)
+         for f in SCHEMA], schema=SCHEMA,
+    )  # fmt: skip
+
+
+def _level(rows: pa.Table, columns: dict[str, Any]) -> pa.Table:
+    given = {name: rows[name] for name in rows.column_names if name in LEVEL.names} | columns
+    return pa.table(
+        [given.get(f.name, pa.nulls(rows.num_rows, f.type)) for f in LEVEL], schema=LEVEL
+    )
+
+
+def _rank(name: str, every: list[str]) -> tuple[int, int]:
+    from reconcile.receipts.fields import ENVELOPE
+
+    return ENVELOPE.index(plain(name)), every.index(name)
+
+
+def _extracted(pointers: list[str]) -> str:
+    """SQL of the first of these that a text has."""
+    if not pointers:
+        return "NULL::VARCHAR"
+    found = f"json_extract_string(text, [{', '.join(pointers)}])"
+    return f"CASE WHEN keys IS NOT NULL THEN list_filter({found}, lambda c: c IS NOT NULL)[1] END"
+
+
+def _first(values: list[str]) -> str:
+    return f"coalesce({', '.join(values)}, NULL)" if values else "NULL::VARCHAR"
+
+
+def _pointer(*names: str) -> str:
+    return quote("".join("/" + n.replace("~", "~0").replace("/", "~1") for n in names))
+
+
+def batches(table: pa.Table) -> pa.Table:
+    """A table in batches that the engine works on side by side."""
+    return pa.Table.from_batches(table.to_batches(max_chunksize=BATCH_ROWS), table.schema)
