@@ -14,9 +14,9 @@ import pyarrow as pa
 
 # Names of a capture's own time, the surest first.
 CAPTURED_AT = (
-    "capturedat", "receivedat", "loggedat", "insertedat", "createdat", "ingestedat", "attimestamp",
-    "timeiso8601", "timelocal", "eventtime", "requesttimeepoch", "timeepoch", "datetime", "time",
-    "ts", "date", "msec",
+    "msec", "capturedat", "receivedat", "loggedat", "insertedat", "createdat", "ingestedat",
+    "attimestamp", "timeiso8601", "timelocal", "eventtime", "requesttimeepoch", "timeepoch",
+    "datetime", "time", "ts", "date",
 )  # fmt: skip
 
 # Each raw field, and the names it goes by; a Messages API status nests some of them.

@@ -32,7 +32,7 @@ class Reading:
     Attributes:
         path: the capture.
         start: what was read before.
-        ended: whether nothing more is to come, given the bytes that wait for their end.
+        ended: whether nothing more is to come, given what broke off and the bytes that wait.
         state: what the format must remember between runs; JSON values.
         mark: how far it was read.
         waits: bytes of a last line that has no end yet.
@@ -41,7 +41,7 @@ class Reading:
 
     path: Path
     start: Mark = field(default_factory=Mark)
-    ended: Callable[[int], bool] = lambda _waiting: True
+    ended: Callable[[str, int], bool] = lambda _damage, _waiting: True
     state: dict[str, Any] = field(default_factory=dict)
     mark: Mark = field(default_factory=Mark)
     waits: int = 0

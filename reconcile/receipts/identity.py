@@ -19,6 +19,10 @@ from reconcile.receipts.lines import PROBE_BYTES, Mark, digest, opened
 MOST_COPIES = 32
 
 
+class GoneError(InputError):
+    """A file was rotated away between finding and opening it."""
+
+
 @dataclass(frozen=True)
 class Place:
     """What is to be read of a file.
@@ -29,7 +33,8 @@ class Place:
         start: where to read on.
         entry: what the ledger holds of the capture; empty if it is new.
         fingerprint: the file as it lies on disk.
-        perhaps: a longer capture that it begins like, of which it may be a part.
+        first: the digest of its first line.
+        perhaps: longer captures that begin like it, of one of which it may be a part.
     """
 
     path: Path
@@ -37,7 +42,8 @@ class Place:
     start: Mark
     entry: dict[str, Any]
     fingerprint: str
-    perhaps: str = ""
+    first: str = ""
+    perhaps: tuple[str, ...] = ()
 
 
 @dataclass
@@ -47,6 +53,7 @@ class Known:
     captures: dict[str, dict[str, Any]]
     _by_print: dict[str, str] = field(default_factory=dict)
     _by_head: dict[tuple[int, str], list[str]] = field(default_factory=dict)
+    _by_first: dict[str, list[str]] = field(default_factory=dict)
     _names: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -92,10 +99,13 @@ class Known:
                 here = head[:offset][-PROBE_BYTES:] if offset <= len(head) else tail
                 if digest(here) == mark_of(self.captures[name]).tail:
                     same.append(name)
+        first = digest(head.split(b"\n", 1)[0].rstrip(b"\r"))
         if same:
             entry = self.captures[same[-1]]
-            return Place(path, same[-1], mark_of(entry), entry, shown)
-        return Place(path, self._name(path), Mark(), {}, shown, alike[-1] if alike else "")
+            return Place(path, same[-1], mark_of(entry), entry, shown, first)
+        longer = [s for s in self._by_first.get(first, [])
+                  if mark_of(self.captures[s]).head_bytes > len(head)]  # fmt: skip
+        return Place(path, self._name(path), Mark(), {}, shown, first, (*alike, *longer))
 
     def lines_of(self, path: Path) -> int:
         """How many lines of a file are known that lies there as it was read."""
@@ -128,6 +138,9 @@ class Known:
             names = self._by_head.setdefault((mark.head_bytes, mark.head), [])
             if source not in names:
                 names.append(source)
+        names = self._by_first.setdefault(entry.get("first", ""), [])
+        if source not in names:
+            names.append(source)
         path, _, number = source.rpartition("#")
         own, count = (path, int(number)) if path and number.isdigit() else (source, 1)
         self._names[own] = max(self._names.get(own, 0), count)
@@ -155,6 +168,7 @@ def fingerprint(path: Path) -> str:
     """A file as it lies on disk: its size, and a digest of its first and last 4 KiB.
 
     Raises:
+        GoneError: it is not there any more.
         UnreadableError: it cannot be read.
     """
     try:
@@ -163,5 +177,7 @@ def fingerprint(path: Path) -> str:
             start = file.read(PROBE_BYTES)
             file.seek(max(size - PROBE_BYTES, 0))
             return f"{size}-{digest(start + file.read(PROBE_BYTES))}"
+    except FileNotFoundError:
+        raise GoneError(f"{path} is gone: its new name is read by the next run") from None
     except OSError as error:
         raise UnreadableError(f"the capture {path} cannot be read: {error.strerror}") from None

@@ -22,8 +22,18 @@ from reconcile.days import iso
 from reconcile.engine import quote
 from reconcile.errors import InputError
 from reconcile.receipts.database import Query
-from reconcile.receipts.identity import Known, Place, entry_of
-from reconcile.receipts.intake import COUNTED, PARTS, RAW_PARTS, Capture, Intake, Progress, Wishes
+from reconcile.receipts.identity import GoneError, Known, Place, entry_of
+from reconcile.receipts.intake import (
+    COUNTED,
+    PARTS,
+    RAW_PARTS,
+    Capture,
+    CutError,
+    Intake,
+    Progress,
+    Wishes,
+    is_quiet,
+)
 from reconcile.receipts.lines import Mark
 from reconcile.store import Ledger, Staged, Store
 from reconcile.tables import RECEIPTS, REJECTED_LINES, REJECTS, Table
@@ -99,8 +109,11 @@ def ingest(
             place = known.place(path)
             if place and (capture := _take(store, intake, known, place)):
                 taken.captures.append(capture)
-                if capture.damage:
+                if capture.damage and is_quiet(path):
                     taken.problems.append(Problem(f"{path}: {capture.damage}", unread=False))
+        except (GoneError, CutError):
+            if place:
+                intake.drop(place)
         except InputError as error:
             if place:
                 intake.drop(place)
@@ -121,19 +134,20 @@ def _take(store: Store, intake: Intake, known: Known, place: Place) -> Capture |
     """Reads what is new of one capture, and remembers how far; None: nothing was new."""
     before = place.entry
     capture, reading = intake.read(place)
-    if place.perhaps and capture.receipts:
+    for other in place.perhaps if capture.receipts + capture.rejects else ():
         # Perhaps a copy that was not finished, or an older state of a longer capture.
-        days = known.captures[place.perhaps]["days"]
-        if intake.stands_in(place, store.query(RECEIPTS, days)):
+        receipts = store.query(RECEIPTS, known.captures[other]["days"])
+        rejected = store.query(REJECTED_LINES, store.days(REJECTED_LINES))
+        if intake.stands_in(place, other, receipts, rejected):
             intake.drop(place)
-            known.forget_print(place.perhaps, place.fingerprint)
+            known.forget_print(other, place.fingerprint)
             return None
     if not capture.receipts + capture.rejects and not before:
         return capture if capture.lines else None  # a header alone is no identity
     entry = {
         "path": str(place.path), "print": place.fingerprint, "format": capture.format,
         "mark": entry_of(reading.mark), "state": reading.state, "waits": capture.waits,
-        "damage": capture.damage, "copies": before.get("copies", []),
+        "first": place.first, "damage": capture.damage, "copies": before.get("copies", []),
         "days": sorted(capture.days.union(before.get("days", []))),
         **{n: getattr(capture, n) + before.get(n, 0) for n in (*COUNTED, "strangers")},
     }  # fmt: skip

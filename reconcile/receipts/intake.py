@@ -71,6 +71,10 @@ class Capture:
     damage: str = ""
 
 
+class CutError(InputError):
+    """A log was rotated while it was being read: what it held is read under its new name."""
+
+
 @dataclass(frozen=True)
 class Wishes:
     """How captures are read: what becomes of recipients, and whose signatures can be verified."""
@@ -109,8 +113,8 @@ class Intake:
         """Reads what is new of a capture, block by block.
 
         Raises:
-            InputError: it is in no known format, its columns are not a receipt's, or it was cut
-                while it was being read.
+            InputError: it is in no known format, or its columns are not a receipt's.
+            CutError: it was cut or replaced while it was being read.
             ContractError: a line is neither receipt nor reject nor blank.
         """
         capture = Capture(place.source, str(place.path))
@@ -126,7 +130,7 @@ class Intake:
             self._sort_out(block, place.source)
             self._progress(place.path.name, block.fields.num_rows)
         if not is_there(place.path, reading.mark):
-            raise InputError(f"{place.path} was cut or replaced while it was read: run again")
+            raise CutError(f"{place.path} was cut while it was read: the next run reads it")
         capture.waits, capture.damage = reading.waits, reading.damage
         self._count(capture, place.start.line)
         return capture, reading
@@ -162,18 +166,23 @@ class Intake:
         self._count(capture, -1)
         return capture, last
 
-    def stands_in(self, place: Place, rows: str) -> bool:
-        """Whether all receipts that were read of a place are in `rows` (SQL), line for line, or
-        among what was read, under the capture that it begins like."""
+    def stands_in(self, place: Place, other: str, receipts: str, rejected: str) -> bool:
+        """Whether all that was read of a place stands under another capture, line for line: in the
+        store (`receipts` and `rejected`: SQL), or among what was read."""
         same = "message_id, status, error_code, pushed_at, captured_at, line"
-        [new] = self.con.execute(
-            f"SELECT count(*) FROM (SELECT {same} FROM {PARTS} "
-            f"WHERE source = $own AND kind IS NULL EXCEPT (SELECT {same} FROM "
-            f"(SELECT source, {same} FROM ({rows}) UNION ALL SELECT source, {same} FROM {PARTS}) "
-            "WHERE source = $other))",
-            {"own": place.source, "other": place.perhaps},
-        ).fetchone() or (1,)
-        return not new
+        names = {"own": place.source, "other": other}
+        found = [
+            self.con.execute(
+                f"SELECT count(*) FROM "
+                f"(SELECT {columns} FROM {mine} WHERE source = $own AND {kind} "
+                f"EXCEPT (SELECT {columns} FROM (SELECT source, {columns} FROM ({stored}) "
+                f"UNION ALL SELECT source, {columns} FROM {mine}) WHERE source = $other))", names,
+            ).fetchone()
+            for mine, columns, kind, stored in (
+                (PARTS, same, "kind IS NULL", receipts), (RAW_PARTS, "line, raw", "true", rejected),
+            )
+        ]  # fmt: skip
+        return found == [(0,), (0,)]
 
     def days(self) -> tuple[set[str], bool]:
         """The partitions of what was read, and whether there are rejects."""
@@ -236,11 +245,16 @@ def _ahead(blocks: Iterator[Block]) -> Iterator[Block]:
             yield block
 
 
-def _ended(place: Place) -> Callable[[int], bool]:
+def _ended(place: Place) -> Callable[[str, int], bool]:
     """Whether nothing more is to come: the file did not grow since the last run, or for long."""
 
-    def ended(waiting: int) -> bool:
-        same = place.entry.get("waits") == waiting
-        return same or time.time() - Path(place.path).stat().st_mtime > QUIET_SECONDS
+    def ended(damage: str, waiting: int) -> bool:
+        same = not damage and place.entry.get("waits") == waiting
+        return same or is_quiet(place.path)
 
     return ended
+
+
+def is_quiet(path: Path) -> bool:
+    """Whether nobody has written to a file for long."""
+    return time.time() - path.stat().st_mtime > QUIET_SECONDS

@@ -150,9 +150,7 @@ class _Shapes:
 
 def _shapes(con: DuckDBPyConnection) -> _Shapes:
     found = con.execute(
-        "SELECT first(keys) FROM "
-        f"(SELECT CASE WHEN {OBJECT} THEN json_keys(text) END AS keys FROM level) "
-        "GROUP BY hash(keys)"
+        f"SELECT DISTINCT CASE WHEN {OBJECT} THEN json_keys(text) END FROM level"
     ).fetchall()
     told = sorted(tuple(keys) for (keys,) in found if keys is not None)
     return _Shapes({keys: meaning(keys) for keys in told}, (None,) not in found)
@@ -161,41 +159,45 @@ def _shapes(con: DuckDBPyConnection) -> _Shapes:
 def _extraction(shapes: _Shapes) -> str:
     """SQL of all raw fields at this level, from one pass over the text."""
     spelled = shapes.spelled
-    places = {field: [_place(path) for path in own] for field, own in spelled.items()}
+    paths = list(dict.fromkeys(path for own in spelled.values() for path in own))
+    found, place = _found(paths)
+    places = {field: [place[path] for path in own] for field, own in spelled.items()}
     fields = ", ".join(f'{_first(own)} AS "{field}"' for field, own in places.items())
     ids = [*spelled["message_id"], *spelled["message_uuid"]]
     number = " OR ".join(
-        f"CASE WHEN regexp_full_match({_place(p)}, '[-+.0-9eE]+') "
-        f"THEN json_type(text, {_pointer(*p)}) IN ('UBIGINT', 'BIGINT', 'DOUBLE', 'HUGEINT') "
+        f"CASE WHEN regexp_full_match({place[path]}, '[-+.0-9eE]+') "
+        f"THEN json_type(text, {_pointer(*path)}) IN ('UBIGINT', 'BIGINT', 'DOUBLE', 'HUGEINT') "
         "ELSE false END"
-        for p in ids
+        for path in ids
     )  # fmt: skip
-    shape = json.dumps(_structure(path for own in spelled.values() for path in own))
-    signed = f"{_first(places['sig'])} IS NOT NULL"
     return f"""
         SELECT line, ({number}) AS number_id, {fields},
-            {_first([_place(p) for p in ids])} IS NOT NULL
+            {_first([place[path] for path in ids])} IS NOT NULL
                 AND {_first(places["status"])} IS NOT NULL AS is_receipt,
-            CASE WHEN {signed} THEN NOT regexp_matches(text, {quote(NUMBERS)})
-                ELSE true END AS exact
-        FROM (SELECT line, text, CASE WHEN {shapes.is_object}
-                  THEN json_transform(text, {quote(shape)}) END AS found FROM level)
+            CASE WHEN {_first(places["sig"])} IS NOT NULL
+                THEN NOT regexp_matches(text, {quote(NUMBERS)}) ELSE true END AS exact
+        FROM (SELECT line, text, CASE WHEN {shapes.is_object} THEN {found} END AS found FROM level)
     """
 
 
-def _structure(paths: Iterable[tuple[str, ...]]) -> dict[str, Any]:
-    """The structure that holds these paths, as the engine wants it."""
-    found: dict[str, Any] = {}
-    for *outer, name in paths:
-        inside = found
-        for each in outer:
-            inside = inside.setdefault(each, {})
-        inside[name] = "VARCHAR"
-    return found
+def _found(paths: list[tuple[str, ...]]) -> tuple[str, dict[tuple[str, ...], str]]:
+    """SQL of what lies at these paths, and of each of them within it.
 
-
-def _place(path: tuple[str, ...]) -> str:
-    return "found" + "".join(f"[{quote(name)}]" for name in path)
+    A struct is read fastest, but the engine does not tell its names apart by case.
+    """
+    names = {name.lower() for path in paths for name in path[:1]}
+    if len(names) == len({path[0] for path in paths}):
+        structure: dict[str, Any] = {}
+        for *outer, name in paths:
+            inside = structure
+            for each in outer:
+                inside = inside.setdefault(each, {})
+            inside[name] = "VARCHAR"
+        struct = f"json_transform(text, {quote(json.dumps(structure))})"
+        return struct, {p: "found" + "".join(f"[{quote(n)}]" for n in p) for p in paths}
+    listed = ", ".join(_pointer(*path) for path in paths)
+    places = {path: f"found[{n}]" for n, path in enumerate(paths, 1)}
+    return f"json_extract_string(text, [{listed}])", places
 
 
 def _receipts(

@@ -224,17 +224,18 @@ class Lines:
     Args:
         path: the capture.
         start: where to read on.
-        ended: whether nothing more is to come, given the bytes that wait for their end.
+        ended: whether nothing more is to come, given what broke off and the bytes that wait.
         split: what cuts bytes into lines: `split_lines`, or `split_objects` for JSON values.
     """
 
     def __init__(
-        self, path: Path, start: Mark | None = None, ended: Callable[[int], bool] | None = None,
+        self, path: Path, start: Mark | None = None,
+        ended: Callable[[str, int], bool] | None = None,
         split: Callable[[bytes, int], tuple[pa.Table, int]] | None = None,
     ) -> None:  # fmt: skip
         self.path, self.start = path, start or Mark()
         self.mark, self.waits, self.damage = self.start, 0, ""
-        self._ended = ended or (lambda _waiting: True)
+        self._ended = ended or (lambda _damage, _waiting: True)
         self._split = split or split_lines
 
     def __iter__(self) -> Iterator[pa.Table]:
@@ -261,7 +262,7 @@ class Lines:
             yield table
         self.waits = len(rest) + dropped
         closed = source.is_compressed and not source.damage
-        if rest and (closed or self._is_whole(rest) or self._ended(self.waits)):
+        if rest and (closed or self._is_whole(rest) or self._ended(source.damage, self.waits)):
             if self._split is split_objects:
                 rest = rest.replace(b"\n", b" ")
             table = _table(rest + b"\n", self.mark.line + 1)
