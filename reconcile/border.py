@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from reconcile.errors import SettingsError
 
 if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
     from ibis.backends.duckdb import Backend
 
     from reconcile.settings import Settings
@@ -30,7 +31,10 @@ UUID = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{
 def text(raw: str) -> str:
     """Stripped; blank and redacted are null."""
     # Trimming is slow, and hardly ever needed: all that sorts before `!` is space or control.
-    edge = f"{raw} < '!' OR right({raw}, 1) < '!'"
+    ends = " OR ".join(
+        f"suffix({raw}, {space})" for space in ("' '", "chr(13)", "chr(10)", "chr(9)")
+    )
+    edge = f"{raw} < '!' OR {ends}"
     trimmed = f"nullif(trim({raw}, E' \\t\\r\\n'), '')"
     return f"nullif(CASE WHEN {edge} THEN {trimmed} ELSE {raw} END, '{REDACTED}')"
 
@@ -130,6 +134,14 @@ def set_key(con: Backend, settings: Settings) -> None:
     """Gives the engine the key of the hash, where one is needed."""
     if settings.pii == "hash":
         con.con.execute(f"SET VARIABLE {PII_KEY} = $key", {"key": _key(settings.pii_key_file)})
+
+
+def with_key(con: DuckDBPyConnection, other: DuckDBPyConnection) -> DuckDBPyConnection:
+    """Another connection, with the key that the first was given."""
+    [key] = con.execute(f"SELECT getvariable('{PII_KEY}')").fetchone() or (None,)
+    if key is not None:
+        other.execute(f"SET VARIABLE {PII_KEY} = $key", {"key": key})
+    return other
 
 
 def _key(file: Path | None) -> str:

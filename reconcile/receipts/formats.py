@@ -62,14 +62,18 @@ class Block:
     raw: Callable[[Any], pa.Table]
 
 
+# What is left to do for a block, with a connection of one's own: blocks are worked on side by side.
+Work = Callable[["DuckDBPyConnection"], Block]
+
+
 @dataclass(frozen=True)
 class Format:
-    """One format: its name, what it is, how it is known, and its reader."""
+    """One format: its name, what it is, how it is known, and its reader, block by block."""
 
     name: str
     sentence: str
     looks: Callable[[bytes, list[str]], bool]
-    read: Callable[[DuckDBPyConnection, Reading], Iterator[Block]]
+    read: Callable[[DuckDBPyConnection, Reading], Iterator[Work]]
 
 
 def found_in(path: Path) -> Format | None:
@@ -94,15 +98,21 @@ def found_in(path: Path) -> Format | None:
     raise InputError(f"the capture {path} is in no format that is known ({names}): what is it?")
 
 
+Parse = Callable[["DuckDBPyConnection", pa.Table], pa.Table]
+
+
 def _read_lines(
-    parse: Callable[[DuckDBPyConnection, pa.Table], pa.Table],
-    split: Callable[[bytes, int], Any] = split_lines,
-) -> Callable[[DuckDBPyConnection, Reading], Iterator[Block]]:
-    def read(con: DuckDBPyConnection, reading: Reading) -> Iterator[Block]:
-        for block in reading.lines(split):
-            yield _block(block, parse(con, block))
+    parse: Parse, split: Callable[[bytes, int], Any] = split_lines
+) -> Callable[[DuckDBPyConnection, Reading], Iterator[Work]]:
+    def read(con: DuckDBPyConnection, reading: Reading) -> Iterator[Work]:
+        del con
+        return (partial(_parsed, parse, block) for block in reading.lines(split))
 
     return read
+
+
+def _parsed(parse: Parse, block: pa.Table, con: DuckDBPyConnection) -> Block:
+    return _block(block, parse(con, block))
 
 
 def _block(block: pa.Table, found: pa.Table) -> Block:
@@ -112,19 +122,25 @@ def _block(block: pa.Table, found: pa.Table) -> Block:
     return Block(found, raw)
 
 
-def _read_csv(con: DuckDBPyConnection, reading: Reading) -> Iterator[Block]:
+def _read_csv(con: DuckDBPyConnection, reading: Reading) -> Iterator[Work]:
+    del con
     for block in reading.lines():
-        told, rest = pa.concat_tables([SCHEMA.empty_table()]), block
+        above = SCHEMA.empty_table()
         if "header" not in reading.state:
-            told, rest = _header(block, reading)
-        if rest.num_rows:
-            header = table_fields.Header.read(reading.state["header"])
-            where = f"the capture {reading.path}"
-            told = pa.concat_tables([told, table_fields.from_csv(con, rest, header, where)])
-        yield _block(block, told)
+            above = _header(block, reading)
+        yield partial(_csv, above, block, reading)
 
 
-def _header(block: pa.Table, reading: Reading) -> tuple[pa.Table, pa.Table]:
+def _csv(above: pa.Table, block: pa.Table, reading: Reading, con: DuckDBPyConnection) -> Block:
+    rest = block.slice(above.num_rows)
+    if not rest.num_rows:
+        return _block(block, above)
+    header = table_fields.Header.read(reading.state["header"])
+    found = table_fields.from_csv(con, rest, header, f"the capture {reading.path}")
+    return _block(block, pa.concat_tables([above, found]))
+
+
+def _header(block: pa.Table, reading: Reading) -> pa.Table:
     """The first line that is not blank names the columns. It counts as a blank one: it holds no
     receipt, and nothing is wrong with it."""
     at = pc.index(block["blank"], value=False).as_py()
@@ -139,26 +155,28 @@ def _header(block: pa.Table, reading: Reading) -> tuple[pa.Table, pa.Table]:
         table_fields.understood(list(header.names), f"the capture {reading.path}")
         reading.state["header"] = line.strip("\r\n")
     columns = {"line": above["line"], "blank": pa.array([True] * above.num_rows)}
-    told = pa.table(
+    return pa.table(
         [columns.get(f.name, pa.nulls(above.num_rows, f.type)) for f in SCHEMA], schema=SCHEMA
     )
-    return told, block.slice(above.num_rows)
 
 
-def _read_parquet(con: DuckDBPyConnection, reading: Reading) -> Iterator[Block]:
+def _read_parquet(con: DuckDBPyConnection, reading: Reading) -> Iterator[Work]:
     rows = 0
-    where = f"the capture {reading.path}"
     for line, columns, numeric in table_fields.parquet_rows(con, reading.path):
         rows += len(line)
-        yield Block(
-            table_fields.from_columns(con, line, columns, numeric, where),
-            partial(table_fields.as_json, line, columns),
-        )
+        yield partial(_columns, line, columns, numeric, f"the capture {reading.path}")
     with lines.opened(reading.path) as source:
         head = source.read(PROBE_BYTES)
         size = reading.path.stat().st_size
         tail = (head + source.skip(size - len(head)))[-PROBE_BYTES:]
     reading.mark = Mark(size, rows, digest(head), digest(tail))
+
+
+def _columns(
+    line: Any, columns: Any, numeric: frozenset[str], where: str, con: DuckDBPyConnection
+) -> Block:
+    found = table_fields.from_columns(con, line, columns, numeric, where)
+    return Block(found, partial(table_fields.as_json, line, columns))
 
 
 def _from_queries(con: DuckDBPyConnection, block: pa.Table) -> pa.Table:

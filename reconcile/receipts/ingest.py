@@ -125,6 +125,7 @@ def ingest(
         except InputError as error:
             intake.drop(Place(Path(query.name), query.name, Mark(), {}, ""))
             taken.problems.append(Problem(str(error), unread=True))
+    intake.all_read()
     _publish(store, con, ledger, known, intake, taken.captures, as_of)
     intake.close()
     return taken

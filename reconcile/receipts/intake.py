@@ -9,31 +9,37 @@ engine keeps on disk.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from reconcile import border
 from reconcile.engine import beside, quote
 from reconcile.errors import ContractError, InputError
 from reconcile.receipts import json_fields, normalise, table_fields
 from reconcile.receipts.database import Query, read_rows
 from reconcile.receipts.fields import NOT_A_RECEIPT
-from reconcile.receipts.formats import Block, Reading, found_in
+from reconcile.receipts.formats import Block, Reading, Work, found_in
 from reconcile.receipts.identity import Place, is_there
 from reconcile.receipts.signature import Secrets, verify
 from reconcile.store import parquet_query
 from reconcile.tables import RECEIPTS
 
 if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
     from ibis.backends.duckdb import Backend
 
 Progress = Callable[[str, int], None]
+# So many blocks are worked on side by side, whatever the threads: each takes some memory.
+MOST_AT_ONCE = 4
 # Of a rejected line so many bytes are kept.
 RAW_BYTES = 64 << 10
 # A file that was not written to for so long is whole, though its last line has no end.
@@ -88,17 +94,30 @@ class Intake:
 
     def __init__(self, con: Backend, reading: Wishes, progress: Progress) -> None:
         self.con, self._wishes, self._progress = con.con, reading, progress
+        [threads] = self.con.execute("SELECT current_setting('threads')").fetchone() or (1,)
+        self._threads, self._at_once = int(threads), min(int(threads), MOST_AT_ONCE)
+        # Blocks side by side, each worked on by one thread: that of ours. The engine's own would
+        # wake and sleep for each of many short queries.
+        self.con.execute("SET threads = 1")
+        self._pool = ThreadPoolExecutor(self._at_once)
+        self._free: SimpleQueue[DuckDBPyConnection] = SimpleQueue()
+        for _ in range(self._at_once):
+            self._free.put(border.with_key(self.con, beside(con)))
         self._reader = beside(con)
         told = "NULL::VARCHAR AS day, NULL::VARCHAR AS kind, NULL::VARCHAR AS reason"
-        self.con.execute(f"CREATE OR REPLACE TEMP TABLE {PARTS} AS "
+        self.con.execute(f"CREATE OR REPLACE TABLE {PARTS} AS "
                          f"SELECT *, {told} FROM ({parquet_query(RECEIPTS, [])})")  # fmt: skip
         self.con.execute(
-            f"CREATE OR REPLACE TEMP TABLE {RAW_PARTS} (source VARCHAR, line BIGINT, raw BLOB)"
+            f"CREATE OR REPLACE TABLE {RAW_PARTS} (source VARCHAR, line BIGINT, raw BLOB)"
         )
+
+    def all_read(self) -> None:
+        """Gives the engine its threads back."""
+        self._pool.shutdown()
+        self.con.execute(f"SET threads = {self._threads}")
 
     def close(self) -> None:
         """Drops what was read."""
-        self._reader.close()
         self.con.execute(f"DROP TABLE IF EXISTS {PARTS}; DROP TABLE IF EXISTS {RAW_PARTS}")
 
     def drop(self, place: Place) -> None:
@@ -124,11 +143,16 @@ class Intake:
         if found is None:
             return capture, reading
         capture.format = found.name
-        for block in _ahead(found.read(self._reader, reading)):
-            capture.lines += block.fields.num_rows
-            capture.blank += pc.sum(block.fields["blank"]).as_py() or 0
-            self._sort_out(block, place.source)
-            self._progress(place.path.name, block.fields.num_rows)
+        under_way: deque[Future[tuple[int, int]]] = deque()
+        try:
+            for work in found.read(self._reader, reading):
+                under_way.append(self._pool.submit(self._do, work, place.source))
+                if len(under_way) > self._at_once:
+                    self._enter(capture, under_way.popleft().result())
+            while under_way:
+                self._enter(capture, under_way.popleft().result())
+        finally:
+            wait(under_way)
         if not is_there(place.path, reading.mark):
             raise CutError(f"{place.path} was cut while it was read: the next run reads it")
         capture.waits, capture.damage = reading.waits, reading.damage
@@ -159,10 +183,8 @@ class Intake:
             keys = rows.keys.filter(new)
             columns = {name: column.filter(new) for name, column in rows.columns.items()}
             fields = table_fields.from_columns(self._reader, keys, columns, rows.numeric, where)
-            raw = partial(table_fields.as_json, keys, columns)
-            capture.lines += len(keys)
-            self._sort_out(Block(fields, raw), query.name)
-            self._progress(query.name, len(keys))
+            block = Block(fields, partial(table_fields.as_json, keys, columns))
+            self._enter(capture, self._do(partial(_given, block), query.name))
         self._count(capture, -1)
         return capture, last
 
@@ -190,19 +212,34 @@ class Intake:
         days = {day for (day,) in found}
         return {day for day in days if day}, None in days
 
-    def _sort_out(self, block: Block, source: str) -> None:
+    def _enter(self, capture: Capture, done: tuple[int, int]) -> None:
+        lines, blank = done
+        capture.lines += lines
+        capture.blank += blank
+        self._progress(Path(capture.path).name, lines)
+
+    def _do(self, work: Work, source: str) -> tuple[int, int]:
+        """Does what is left to do for a block; how many lines it has, and how many are blank."""
+        con = self._free.get()
+        try:
+            block = work(con)
+            if block.fields.num_rows:
+                self._sort_out(con, block, source)
+            return block.fields.num_rows, pc.sum(block.fields["blank"]).as_py() or 0
+        finally:
+            self._free.put(con)
+
+    def _sort_out(self, con: DuckDBPyConnection, block: Block, source: str) -> None:
         """Enters a block's receipts and rejects, and the bytes of the rejects."""
         fields = block.fields
-        if not fields.num_rows:
-            return
         given = [name for name in fields.column_names if fields[name].null_count < len(fields)]
         signature = verify(fields, self._wishes.secrets)
         told = json_fields.batches(fields.append_column("signature", signature))
-        self.con.register("fields", told)
+        con.register("fields", told)
         lines = normalise.lines("fields", given, source, self._wishes.pii)
-        self.con.execute(f"INSERT INTO {PARTS} BY NAME {lines}")
-        self.con.unregister("fields")
-        bad = self.con.execute(
+        con.execute(f"INSERT INTO {PARTS} BY NAME {lines}")
+        con.unregister("fields")
+        bad = con.execute(
             f"SELECT line FROM {PARTS} WHERE line BETWEEN $first AND $last "
             "AND kind IS NOT NULL AND source = $source",
             {"source": source, "first": pc.min(fields["line"]).as_py(),
@@ -213,9 +250,9 @@ class Intake:
             cut = pc.binary_slice(pc.fill_null(raw["raw"], b""), 0, RAW_BYTES)
             named = pa.array([source] * len(raw), pa.string())
             table = pa.table([named, raw["line"], cut], names=["source", "line", "raw"])
-            self.con.register("raw_lines", table)
-            self.con.execute(f"INSERT INTO {RAW_PARTS} FROM raw_lines")
-            self.con.unregister("raw_lines")
+            con.register("raw_lines", table)
+            con.execute(f"INSERT INTO {RAW_PARTS} FROM raw_lines")
+            con.unregister("raw_lines")
 
     def _count(self, capture: Capture, before: int) -> None:
         found = self.con.execute(
@@ -236,13 +273,8 @@ class Intake:
             )
 
 
-def _ahead(blocks: Iterator[Block]) -> Iterator[Block]:
-    """The same blocks, each read while the one before it is being worked on."""
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(next, blocks, None)
-        while (block := waiting.result()) is not None:
-            waiting = pool.submit(next, blocks, None)
-            yield block
+def _given(block: Block, _con: DuckDBPyConnection) -> Block:
+    return block
 
 
 def _ended(place: Place) -> Callable[[str, int], bool]:

@@ -83,6 +83,7 @@ def preview(
         except InputError as error:
             told.problem = str(error)
         found.append(told)
+    intake.all_read()
     intake.close()
     return found
 
