@@ -20,6 +20,16 @@ TAIL = """
 # api_secret_file = "/etc/reconcile/abcd1234.secret"
 # subaccounts = ["efgh5678"]      # each downloaded by itself, with this account's credentials; or
 # include_subaccounts = true      # all of them with this account, in one report
+# signature_method = "md5hash"    # how its receipts are signed
+# signature_secret_env = "ABCD1234_SIGNATURE_SECRET"
+
+# Receipts that lie in a database, read on from the last key (SQLAlchemy; the URL is a secret):
+# [[dlr_sql]]
+# name = "callbacks"              # their source in the tables
+# url_env = "DLR_DATABASE_URL"    # or url_file
+# query = "SELECT id, payload, created_at FROM dlr_callbacks"
+# key = "id"                      # a whole number, unique and growing
+# columns = {captured_at = "created_at"}
 """
 
 
@@ -28,7 +38,7 @@ def settings_file(store: str, dlr: list[str]) -> str:
     given: dict[str, Any] = {"store": store} | ({"dlr": dlr} if dlr else {})
     lines = [HEAD]
     for name, field in Settings.model_fields.items():
-        if name == "accounts":
+        if name in ("accounts", "dlr_sql"):
             continue
         lines.append(f"\n# {field.description}")
         if name in given:

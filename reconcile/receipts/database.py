@@ -107,7 +107,7 @@ def _engine(query: Query) -> Engine:
 def _statement(query: Query, engine: Engine, after: int | None) -> Any:
     from sqlalchemy import bindparam, text
 
-    key = f"q.{engine.dialect.identifier_preparer.quote(query.key)}"
+    key = f"q.{engine.dialect.identifier_preparer.quote_identifier(query.key)}"
     inner = query.query.strip().rstrip(";")
     where = "" if after is None else f" WHERE {key} > :reconcile_after"
     statement = text(f"SELECT q.* FROM ({inner}\n) AS q{where} ORDER BY {key}")  # noqa: S608 - the user's own query
