@@ -97,7 +97,7 @@ def test_payloads(taken: Taken, sqlite: tuple[sqlite3.Connection, str]) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"key": "nothing"}, "gives no column nothing"),
+        ({"key": "nothing"}, "no such column"),
         ({"key": "msg"}, "is no whole number"),
         ({"columns": {"message_id": "nothing"}}, "gives no column nothing"),
         ({"text": "SELECT nonsense"}, "no such column: nonsense"),
