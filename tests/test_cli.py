@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -175,6 +176,7 @@ def test_bad_capture_loses_nothing(
     """A capture that cannot be read: exit 6, its name, and the last publication stays."""
     before = digests(published)
     Path(name).write_bytes(content)
+    os.utime(name, (0, 0))  # nobody is writing to it
     found, _, err = reconcile("run", *DAY, *AS_OF, "--dlr", name)
     assert (found, err.count("\n")) == (code, 1)
     assert name in err

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from reconcile.errors import InputError, UnreadableError
-from reconcile.receipts.lines import PROBE_BYTES, Mark, digest, opened
+from reconcile.receipts.lines import PROBE_BYTES, Mark, digest, is_quiet, opened
 
 MOST_COPIES = 32
 
@@ -83,7 +83,7 @@ class Known:
             return None
         with opened(path) as file:
             head = file.read(PROBE_BYTES)
-            if not head and file.damage:
+            if not head and file.damage and is_quiet(path):
                 raise InputError(f"the capture {path} cannot be read: {file.damage}")
             if not head:
                 return None

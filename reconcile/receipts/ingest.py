@@ -32,9 +32,8 @@ from reconcile.receipts.intake import (
     Intake,
     Progress,
     Wishes,
-    is_quiet,
 )
-from reconcile.receipts.lines import Mark
+from reconcile.receipts.lines import Mark, is_quiet
 from reconcile.store import Ledger, Staged, Store
 from reconcile.tables import RECEIPTS, REJECTED_LINES, REJECTS, Table
 

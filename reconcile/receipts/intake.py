@@ -8,7 +8,6 @@ engine keeps on disk.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -29,6 +28,7 @@ from reconcile.receipts.database import Query, read_rows
 from reconcile.receipts.fields import NOT_A_RECEIPT
 from reconcile.receipts.formats import Block, Reading, Work, found_in
 from reconcile.receipts.identity import Place, is_there
+from reconcile.receipts.lines import is_quiet
 from reconcile.receipts.signature import Secrets, verify
 from reconcile.store import parquet_query
 from reconcile.tables import RECEIPTS
@@ -42,8 +42,6 @@ Progress = Callable[[str, int], None]
 MOST_AT_ONCE = 4
 # Of a rejected line so many bytes are kept.
 RAW_BYTES = 64 << 10
-# A file that was not written to for so long is whole, though its last line has no end.
-QUIET_SECONDS = 600
 COUNTED = ("lines", "receipts", "rejects", "blank")
 # What is read: columns of `receipts`, and what `normalise` says of each line; the bytes of rejects.
 PARTS, RAW_PARTS = "parts", "raw_parts"
@@ -285,8 +283,3 @@ def _ended(place: Place) -> Callable[[str, int], bool]:
         return same or is_quiet(place.path)
 
     return ended
-
-
-def is_quiet(path: Path) -> bool:
-    """Whether nobody has written to a file for long."""
-    return time.time() - path.stat().st_mtime > QUIET_SECONDS

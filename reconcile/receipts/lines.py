@@ -10,6 +10,7 @@ import importlib
 import json
 import lzma
 import os
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ BLOCK_BYTES = 8 << 20
 LONGEST_LINE_BYTES = 1 << 20
 # What is hashed of a capture's beginning, and of what lies before the offset read so far.
 PROBE_BYTES = 4096
+# A file that was not written to for so long is whole, though its last line has no end.
+QUIET_SECONDS = 600
 # No capture expands so much; what does is made to fill memory or time.
 BOMB_RATIO, BOMB_FROM_BYTES = 2000, 256 << 20
 NEWLINE = 0x0A
@@ -214,6 +217,11 @@ def start_of(path: Path, size: int = 1 << 16) -> bytes:
         return source.read(size)
 
 
+def is_quiet(path: Path) -> bool:
+    """Whether nobody has written to a file for long."""
+    return time.time() - path.stat().st_mtime > QUIET_SECONDS
+
+
 class Lines:
     """The lines of a capture behind a mark; iterate, then ask `mark`, `waits` and `damage`.
 
@@ -260,6 +268,8 @@ class Lines:
             self._advance(done, used + dropped, table.num_rows)
             rest, dropped = rest[used:], 0
             yield table
+        if self._split is split_objects and not rest.strip(objects.BETWEEN):
+            rest = b""  # an array's bracket, which moves where the array grows
         self.waits = len(rest) + dropped
         closed = source.is_compressed and not source.damage
         if rest and (closed or self._is_whole(rest) or self._ended(source.damage, self.waits)):

@@ -26,9 +26,7 @@ def split(data: bytes, longest: int) -> tuple[list[bytes], int]:
         at = end
     rest = data[at:]
     if len(rest) <= longest:
-        tail = rest.lstrip(BETWEEN)
-        # Between objects nothing waits: only what may be the beginning of one does.
-        return parts, len(data) - len(tail) if parts or not tail else at
+        return parts, at
     begun = len(rest) - len(rest.lstrip(BETWEEN))
     cut = rest.find(b"\n", begun + 1) + 1 or longest
     return [*parts, rest[begun:cut]], at + cut

@@ -14,6 +14,7 @@ import json
 import shutil
 import statistics
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 from tests.benchmarks.harness import machine, python, say
@@ -38,7 +39,7 @@ Took = dict[str, float]
 def main() -> None:
     """Prepares, compares, times and prints."""
     told = _told()
-    print(machine(told.memory_limit), "\n")
+    print(f"{machine(told.memory_limit)}; orjson {version('orjson')}", "\n")
     print("| lines | capture | program | median s | CPU s | × ours | peak MB |")
     print("|---:|---|---|---:|---:|---:|---:|", flush=True)
     sums = []
