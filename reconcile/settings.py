@@ -230,6 +230,12 @@ class Settings(BaseSettings):
         """
         found: dict[str, tuple[str, str]] = {}
         for entry in self.accounts:
+            if not entry.signature_method and (
+                entry.signature_secret_env or entry.signature_secret_file
+            ):
+                raise SettingsError(
+                    f"account {entry.api_key}: its signatures have a secret and no signature_method"
+                )
             if entry.signature_method:
                 secret = _signature_secret(entry)
                 for owner in entry.owners():
@@ -238,8 +244,10 @@ class Settings(BaseSettings):
             own = (self.signature_method, _secret("VONAGE_SIGNATURE_SECRET"))
             for account_id in self.account_ids():
                 found.setdefault(account_id, own)
-            found[""] = own
-        elif len(self.accounts) == 1 and found:
+            found.setdefault("", own)
+        if len(set(found.values())) != 1 or (len(self.accounts) > 1 and not self.signature_method):
+            found.pop("", None)
+        elif found:
             found[""] = next(iter(found.values()))
         return found
 
@@ -308,7 +316,8 @@ def _refuse_strangers(file: Path | None) -> None:
         if key in known:
             continue
         if "secret" in key or key == "api_key":
-            raise SettingsError(f"{where}: secrets go into VONAGE_API_SECRET or a file, not here")
+            name = "SIGNATURE_SECRET" if key.startswith("sig") else "API_SECRET"
+            raise SettingsError(f"{where}: secrets go into VONAGE_{name} or a file, not here")
         near = difflib.get_close_matches(key, known, 1)
         hint = f"did you mean {near[0]}?" if near else "`reconcile init` lists the settings"
         raise SettingsError(f"{where} is no setting: {hint}")
@@ -318,6 +327,8 @@ def _explain(error: ValidationError, file: Path | None) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     words = first["msg"].removeprefix("Value error, ")
+    if "secret" in key:
+        return f"setting {key}: secrets go into the environment or a file, not here"
     return f"setting {key}: {words}, not {first['input']!r}"
 
 
@@ -333,9 +344,14 @@ def _secret(name: str) -> str:
 
 def _secret_file(path: Path) -> str:
     try:
-        return path.read_text("utf-8").strip()
+        secret = path.read_text("utf-8").strip()
     except OSError as error:
         raise SettingsError(f"the secret in {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"the secret in {path} is no text") from None
+    if not secret:
+        raise SettingsError(f"the secret in {path} is empty")
+    return secret
 
 
 def _signature_secret(entry: AccountSettings) -> str:

@@ -141,6 +141,12 @@ class _Shapes:
         return found
 
     @property
+    def strange(self) -> bool:
+        """Whether receipts have names that are no field's."""
+        names = self.names(self.receipts)
+        return len(names) > sum(map(len, spellings(names).values()))
+
+    @property
     def twofold(self) -> list[tuple[str, ...]]:
         """Lists in which a field stands twice."""
         return [keys for keys in self.receipts
@@ -213,15 +219,20 @@ def _receipts(
     if shapes.twofold and count:
         twice = _said_twice(con, fields["line"], rows)
         problem = pc.if_else(twice, TWICE, problem)
+    if _told(fields["sig"]):
+        text = rows["text"].take(pc.index_in(fields["line"], rows["line"]))
+        columns["extra"] = pc.if_else(pc.is_valid(fields["sig"]), text, nothing)
+        if shapes.strange:
+            # Beside a receipt's own parameters there are some that the capture may have added.
+            body = rows["body"].take(pc.index_in(fields["line"], rows["line"]))
+            columns["exact"] = pc.and_(fields["exact"], pc.is_valid(body))
     if wrapped := [n for n in ("outer_at", "outer_authorization", "body") if _told(rows[n])]:
         around = rows.take(pc.index_in(fields["line"], rows["line"]))
         for name, outer in (("captured_at", "outer_at"),
                             ("authorization", "outer_authorization")):  # fmt: skip
             if outer in wrapped:
                 columns[name] = pc.coalesce(columns[name], around[outer])
-        signed = pc.and_(pc.is_valid(fields["sig"]), pc.is_valid(around["body"]))
-        original = pc.and_(signed, pc.match_substring(around["text"], '"messageId"'))
-        columns |= {"body": around["body"], "extra": pc.if_else(original, around["text"], nothing)}
+        columns["body"] = around["body"]
     return _shaped(fields, problem=problem, **columns)
 
 

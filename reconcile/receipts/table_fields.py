@@ -45,8 +45,9 @@ Columns = Mapping[str, Any]
 
 
 def from_columns(
-    con: DuckDBPyConnection, line: Any, columns: Columns, numeric: frozenset[str], where: str
-) -> pa.Table:
+    con: DuckDBPyConnection, line: Any, columns: Columns, numeric: frozenset[str], where: str,
+    *, as_captured: bool = False,
+) -> pa.Table:  # fmt: skip
     """Raw fields of rows: columns of `SCHEMA`, in no certain order.
 
     Args:
@@ -55,6 +56,8 @@ def from_columns(
         columns: text by its name in the table.
         numeric: names of columns that held numbers.
         where: what to call the table in an error.
+        as_captured: whether a payload's text is what was captured, byte for byte; a database may
+            have written it anew.
 
     Raises:
         InputError: the table has no column for a message id and a status, nor for a payload.
@@ -62,7 +65,7 @@ def from_columns(
     means = understood(columns, where)
     if means.receipt:
         return _receipts(line, columns, numeric)
-    return _payloads(con, line, columns, means)
+    return _payloads(con, line, columns, means, as_captured=as_captured)
 
 
 def understood(names: Mapping[str, Any] | list[str], where: str) -> Meaning:
@@ -98,7 +101,9 @@ def _receipts(line: Any, columns: Columns, numeric: frozenset[str]) -> pa.Table:
     return table(line, problem=problem, **values)
 
 
-def _payloads(con: DuckDBPyConnection, line: Any, columns: Columns, means: Meaning) -> pa.Table:
+def _payloads(
+    con: DuckDBPyConnection, line: Any, columns: Columns, means: Meaning, *, as_captured: bool
+) -> pa.Table:
     count = len(line)
     nothing = pa.nulls(count, pa.string())
     payload = nothing
@@ -110,7 +115,7 @@ def _payloads(con: DuckDBPyConnection, line: Any, columns: Columns, means: Meani
     bearer = spellings(columns)["authorization"]
     none = pc.is_null(payload)
     level = {
-        "line": line, "text": payload, "body": payload,
+        "line": line, "text": payload, "body": payload if as_captured else nothing,
         "outer_at": pc.coalesce(nothing, *(columns[n] for n in times)),
         "outer_authorization": pc.coalesce(nothing, *(columns[n] for n in bearer)),
         "outer_kind": pa.array([means.kind] * count), "outer_problem": pa.array(
@@ -166,7 +171,7 @@ def from_csv(con: DuckDBPyConnection, lines: pa.Table, header: Header, where: st
     rows = _parse(numbered, header).combine_chunks()
     line = pc.cast(rows["line"], pa.int64())
     named = _named(header.names, rows)
-    found = from_columns(con, line, named, frozenset(), where)
+    found = from_columns(con, line, named, frozenset(), where, as_captured=True)
     missed = pc.is_null(pc.index_in(lines["line"], line))
     problem = pc.if_else(pc.and_(good, missed), WRONG_WIDTH, problem)
     rest = lines.set_column(lines.schema.get_field_index("problem"), "problem", problem)
