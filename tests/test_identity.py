@@ -126,12 +126,20 @@ def key(row: dict[str, Any]) -> tuple[str, int]:
     return row["source"], row["line"]
 
 
+@pytest.fixture(scope="module")
+def one_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """An engine for many stores."""
+    backend = engine.connect("1GB", 2, tmp_path_factory.mktemp("spill"))
+    yield backend
+    backend.disconnect()
+
+
 @pytest.fixture
-def logs(con: Any, tmp_path: Path) -> Captures:
+def logs(one_engine: Any, tmp_path: Path) -> Captures:
     """An empty folder, and an empty store."""
     folder = tmp_path / "dlr"
     folder.mkdir()
-    return Captures(Store.open(tmp_path / "store", create=True), con, folder)
+    return Captures(Store.open(tmp_path / "store", create=True), one_engine, folder)
 
 
 # Growth and rotation
@@ -499,6 +507,56 @@ def test_who_may_read_it(logs: Captures) -> None:
     assert logs.store.work.stat().st_mode & 0o777 == 0o700
 
 
+# While it is read
+
+
+def appended(logs: Captures) -> None:
+    logs.append("a.ndjson", some(100, 103))
+
+
+def rotated(logs: Captures) -> None:
+    (logs.folder / "a.ndjson").rename(logs.folder / "a.ndjson.1")
+    logs.write("a.ndjson", some(100, 100 + 2 * MANY))
+
+
+def truncated(logs: Captures) -> None:
+    whole = (logs.folder / "a.ndjson").read_bytes()
+    logs.write("a.ndjson.1", whole)
+    logs.write("a.ndjson", some(100, 105))
+
+
+@pytest.mark.parametrize("happens", [appended, rotated, truncated])
+@pytest.mark.parametrize("known", [0, 30])
+@pytest.mark.parametrize("at", range(0, 9, 2))
+def test_while_it_is_read(
+    logs: Captures, happens: Callable[[Captures], None], known: int, at: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Whatever becomes of a log between two reads of it, the next runs put it right."""
+    if known:
+        logs.write("a.ndjson", some(known))
+        logs.take()
+    logs.write("a.ndjson", some(MANY))
+    reads = itertools.count()
+    read = lines.Source.read
+
+    def interrupted(source: lines.Source, size: int) -> bytes:
+        if next(reads) == at:
+            happens(logs)
+        return read(source, size)
+
+    monkeypatch.setattr(lines.Source, "read", interrupted)
+    monkeypatch.setattr(lines, "BLOCK_BYTES", 2000)
+    logs.take()
+    monkeypatch.undo()
+    assert next(reads) > at
+    logs.take()
+    assert logs.problems == []
+    new = {appended: 3, rotated: 2 * MANY, truncated: 5}[happens]
+    assert logs.numbers() == [*range(MANY), *range(100, 100 + new)]
+    assert logs.take() == []
+
+
 # Runs that do not end
 
 
@@ -578,11 +636,15 @@ def test_killed_while_publishing(logs: Captures) -> None:
 
 # Anything, in any order
 
+EXAMPLES = int(os.environ.get("ROTATION_EXAMPLES", "8"))
+
 
 class Rotation(RuleBasedStateMachine):
     """A server that logs, a rotation that meddles, and runs at random moments."""
 
-    engine: Any = None
+    engine: Any
+    head: bytes
+    of: Callable[[int], bytes]
 
     @initialize()
     def begin(self) -> None:
@@ -595,21 +657,27 @@ class Rotation(RuleBasedStateMachine):
         self.log = self.logs.write("a.log", b"")
 
     def write(self, data: bytes) -> None:
-        self.logs.append(self.log.name, data)
+        begun = self.log.stat().st_size or not data
+        self.logs.append(self.log.name, data if begun else self.head + data)
+
+    def some(self, count: int) -> bytes:
+        numbers = range(self.next, self.next + count)
+        self.next += count
+        return b"".join(map(self.of, numbers))
 
     @rule(count=st.sampled_from([1, 2, 50]))
     def append(self, count: int) -> None:
         """Some lines; the first ends what was begun."""
-        self.write(self.half + some(self.next, self.next + count))
-        self.half, self.waits, self.next = b"", False, self.next + count
+        self.write(self.half + self.some(count))
+        self.half, self.waits = b"", False
 
     @precondition(lambda self: not self.half)
-    @rule(cut=st.floats(0, 0.98))
-    def half_a_line(self, cut: float) -> None:
-        text = line(self.next)
-        at = max(int(len(text) * cut), 1)
+    @rule(cut=st.integers(1, 1000))
+    def half_a_line(self, cut: int) -> None:
+        text = self.some(1)
+        at = min(cut, len(text) - 1)
         self.write(text[:at])
-        self.half, self.next = text[at:], self.next + 1
+        self.half = text[at:]
 
     def finish(self) -> None:
         """A server ends its line before its log is another's."""
@@ -621,10 +689,14 @@ class Rotation(RuleBasedStateMachine):
         return self.logs.folder / f"a.log.{self.old}"
 
     @precondition(lambda self: self.log.stat().st_size)
-    @rule()
-    def rotate(self) -> None:
+    @rule(late=st.booleans())
+    def rotate(self, late: bool) -> None:
+        """Until it is told, the server goes on to write into the file with the new name."""
         self.finish()
-        self.log.rename(self.name())
+        target = self.log.rename(self.name())
+        if late:
+            self.ingest()
+            self.logs.append(target.name, self.some(2))
         self.log.write_bytes(b"")
 
     def rotated(self) -> list[Path]:
@@ -666,8 +738,7 @@ class Rotation(RuleBasedStateMachine):
         """What was there is read before; a line that was never whole counts nothing."""
         self.finish()
         self.ingest()
-        self.log.write_bytes(some(self.next, self.next + 3))
-        self.next += 3
+        self.log.write_bytes(self.head + self.some(3))
 
     @rule()
     def ingest(self) -> None:
@@ -693,17 +764,12 @@ class Rotation(RuleBasedStateMachine):
             self.scratch.cleanup()
 
 
-@pytest.fixture(scope="module")
-def one_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """An engine for many stores."""
-    backend = engine.connect("1GB", 2, tmp_path_factory.mktemp("spill"))
-    yield backend
-    backend.disconnect()
-
-
-def test_any_order(one_engine: Any) -> None:
+@pytest.mark.parametrize("name", ["ndjson", "log", "csv"])
+def test_any_order(one_engine: Any, name: str) -> None:
     """Whatever happens to a log: every line that was written whole is one receipt, none is two."""
-    machine = type("Rotation", (Rotation,), {"engine": one_engine})
-    limits = settings(max_examples=25, stateful_step_count=12, deadline=None,
+    head, of = FORMATS[name]
+    own = {"engine": one_engine, "head": head, "of": staticmethod(of)}
+    machine = type("Rotation", (Rotation,), own)
+    limits = settings(max_examples=EXAMPLES, stateful_step_count=12, deadline=None,
                       suppress_health_check=list(HealthCheck))  # fmt: skip
     run_state_machine_as_test(machine, settings=limits)

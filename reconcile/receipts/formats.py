@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,7 +17,15 @@ import pyarrow.compute as pc
 from reconcile.errors import InputError
 from reconcile.receipts import json_fields, lines, query_fields, table_fields
 from reconcile.receipts.fields import SCHEMA, meaning
-from reconcile.receipts.lines import PROBE_BYTES, Lines, Mark, digest, split_lines, split_objects
+from reconcile.receipts.lines import (
+    BLOCK_BYTES,
+    PROBE_BYTES,
+    Lines,
+    Mark,
+    digest,
+    split_lines,
+    split_objects,
+)
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -161,15 +171,32 @@ def _header(block: pa.Table, reading: Reading) -> pa.Table:
 
 
 def _read_parquet(con: DuckDBPyConnection, reading: Reading) -> Iterator[Work]:
-    rows = 0
-    for line, columns, numeric in table_fields.parquet_rows(con, reading.path):
-        rows += len(line)
-        yield partial(_columns, line, columns, numeric, f"the capture {reading.path}")
-    with lines.opened(reading.path) as source:
-        head = source.read(PROBE_BYTES)
-        size = reading.path.stat().st_size
-        tail = (head + source.skip(size - len(head)))[-PROBE_BYTES:]
+    rows, where = 0, f"the capture {reading.path}"
+    with _unpacked(reading.path) as path:
+        for line, columns, numeric in table_fields.parquet_rows(con, path, where):
+            rows += len(line)
+            yield partial(_columns, line, columns, numeric, where)
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(PROBE_BYTES)
+            file.seek(max(size - PROBE_BYTES, 0))
+            tail = file.read()
     reading.mark = Mark(size, rows, digest(head), digest(tail))
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[Path]:
+    """The file itself, or what it holds compressed, in a file that only its owner can read."""
+    if lines.compression(path) is lines.PLAIN:
+        yield path
+        return
+    with tempfile.NamedTemporaryFile() as whole, lines.opened(path) as source:
+        while part := source.read(BLOCK_BYTES):
+            whole.write(part)
+        if source.damage:
+            raise InputError(f"the capture {path} cannot be read: {source.damage}")
+        whole.flush()
+        yield Path(whole.name)
 
 
 def _columns(

@@ -209,7 +209,7 @@ def _parse(numbered: pa.ChunkedArray, header: Header) -> pa.Table:
 
 
 def parquet_rows(
-    con: DuckDBPyConnection, path: Path
+    con: DuckDBPyConnection, path: Path, where: str
 ) -> Iterator[tuple[Any, dict[str, Any], frozenset[str]]]:
     """A parquet file's rows, as numbers, columns of text by name, and the names of the numeric.
 
@@ -233,7 +233,7 @@ def parquet_rows(
             yield line, dict(zip(columns, batch.columns[1:], strict=True)), numeric
     except duckdb.Error as error:
         reason = str(error).strip().splitlines()[0]
-        raise InputError(f"the capture {path} cannot be read as parquet: {reason}") from None
+        raise InputError(f"{where} cannot be read as parquet: {reason}") from None
 
 
 def as_json(line: Any, columns: Columns, wanted: Any) -> pa.Table:
