@@ -88,10 +88,15 @@ STRANGERS = {
 NO_ID = "it has no message id"
 NO_STATUS = "it has no status, so it is no receipt"
 NUMBER_ID = "its message id is a JSON number, whose digits cannot be trusted: capture it as text"
+NESTED_ID = "its message id is a list or an object, not a text"
 TWICE = "it says the same field twice, differently"
 
 # What only a receipt says, though its id or its status is missing.
 _OF_RECEIPTS = {"errcode", "scts", "networkcode", "messagetimestamp"}
+# Beside one of these a message id is the sender's; without, it may be that of a queue around it.
+_OF_SENDERS = _OF_RECEIPTS | {"msisdn", "to", "from", "price", "apikey", "channel", "clientref"}
+_SURE_BODIES = {"body", "requestbody", "rawbody", "payload", "jsonpayload", "dlr", "receipt",
+                "webhook", "callback"}  # fmt: skip
 _HEALTHY = {"status", "ok", "health", "healthy", "healthcheck", "ping", "uptime", "version", "up"}
 _BY_PLAIN = {spelling: field for field, own in FIELDS.items() for spelling in own}
 
@@ -135,6 +140,9 @@ def meaning(names: Iterable[str]) -> Meaning:
     names = list(names)
     keys = {plain(name) for name in names}
     identified = bool(keys & {"messageid", "messageuuid"})
+    wraps = keys & (_SURE_BODIES if "status" in keys else set(BODIES))
+    if identified and wraps and not keys & _OF_SENDERS:
+        return _stranger("other", _envelope(names))
     if identified and "status" in keys:
         return Meaning(receipt=True)
     if identified and keys & {"text", "keyword", "type", "messagetype", "udh"}:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from collections.abc import Callable, Iterator
@@ -240,12 +241,25 @@ def _pretty(line: str) -> bool:
     return line.startswith("{") and line.rstrip().endswith(("{", ",", "["))
 
 
+def _glued(line: str) -> bool:
+    """Whether an object follows another on a line, as streams to object stores write them."""
+    line = line.lstrip()
+    if not line.startswith("{"):
+        return False
+    try:
+        _, end = json.JSONDecoder().raw_decode(line)
+    except (ValueError, RecursionError):
+        return False
+    return line[end:].lstrip().startswith("{")
+
+
 FORMATS = (
     Format("parquet", "Columns by their names, in any order.",
            lambda start, _: start.startswith(b"PAR1"), _read_parquet),
-    Format("json", "An array of objects, or objects that take several lines each.",
+    Format("json", "An array of objects, or objects that take several lines each, or share one.",
            lambda _, text: text[0].lstrip().startswith("[{") or text[0].strip() == "["
-           or _pretty(text[0]), _read_lines(json_fields.from_json, split_objects)),
+           or _pretty(text[0]) or _glued(text[0]),
+           _read_lines(json_fields.from_json, split_objects)),
     Format("ndjson", "A JSON object a line: a receipt, or an envelope around one.",
            lambda _, text: any(line.lstrip().startswith("{") for line in text),
            _read_lines(json_fields.from_json)),

@@ -9,7 +9,7 @@ JSON text inside JSON, in a query string, in a URL.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from reconcile.receipts.fields import (
     CAPTURED_AT,
     FIELDS,
     NESTED,
+    NESTED_ID,
     NUMBER_ID,
     SCHEMA,
     TWICE,
@@ -233,7 +234,33 @@ def _receipts(
             if outer in wrapped:
                 columns[name] = pc.coalesce(columns[name], around[outer])
         columns["body"] = around["body"]
+    listed = nested_id(columns)
+    if pc.any(listed).as_py():
+        columns |= {n: pc.if_else(listed, _singles(columns[n]), columns[n]) for n in FIELDS}
+        columns["exact"] = pc.and_(columns["exact"], pc.invert(listed))
+        problem = pc.if_else(nested_id(columns), NESTED_ID, problem)
     return _shaped(fields, problem=problem, **columns)
+
+
+def nested_id(columns: Mapping[str, Any]) -> Any:
+    """Which ids are lists or objects, as JSON text."""
+    ids = pc.fill_null(pc.coalesce(columns["message_id"], columns["message_uuid"]), "")
+    return pc.or_(pc.starts_with(ids, "["), pc.starts_with(ids, "{"))
+
+
+def _singles(values: Any) -> pa.Array:
+    """Lists of one text, which some parsers of queries make of every value, as that text."""
+    return pa.array([_single(value) for value in values.to_pylist()], pa.string())
+
+
+def _single(value: str | None) -> str | None:
+    if value is None or not value.startswith("["):
+        return value
+    try:
+        inner = json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+    return inner[0] if len(inner) == 1 and isinstance(inner[0], str) else value
 
 
 def _told(column: Any) -> bool:

@@ -23,10 +23,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from reconcile.errors import UnreadableError
+from reconcile.errors import InputError, UnreadableError
 from reconcile.receipts import objects
 
 BLOCK_BYTES = 8 << 20
+MOST_LINES = 1 << 17
 # No receipt is nearly as long; the rest of a longer line is passed over, and it is a reject.
 LONGEST_LINE_BYTES = 1 << 20
 # What is hashed of a capture's beginning, and of what lies before the offset read so far.
@@ -45,6 +46,10 @@ SCHEMA = pa.schema(
 )  # fmt: skip
 TOO_LONG = "it is longer than 1 MiB"
 NO_UTF8 = "it is no UTF-8"
+
+
+class GoneError(InputError):
+    """A file was rotated away between finding and opening it."""
 
 
 @dataclass(frozen=True)
@@ -107,10 +112,10 @@ def digest(data: bytes) -> str:
 class Source:
     """A capture's decompressed bytes; damage ends them early and is told, not raised."""
 
-    def __init__(self, path: Path, file: Any, compression: Compression) -> None:
+    def __init__(self, path: Path, file: Any, compression: Compression, size: int) -> None:
         self.path, self.compression, self.damage = path, compression, ""
         self._file, self._bytes = file, 0
-        self._most = max(BOMB_FROM_BYTES, path.stat().st_size * BOMB_RATIO)
+        self._most = max(BOMB_FROM_BYTES, size * BOMB_RATIO)
 
     @property
     def is_compressed(self) -> bool:
@@ -190,20 +195,19 @@ def opened(path: Path) -> Iterator[Source]:
     """A capture to read from its first byte, behind the byte order mark that some editors write.
 
     Raises:
-        UnreadableError: the file cannot be opened.
+        GoneError: the file is not there any more.
+        UnreadableError: it cannot be opened.
     """
     with _told(path):
         kind = compression(path)
-        file = kind.open(path)
+        size, file = path.stat().st_size, kind.open(path)
     try:
-        source = Source(path, file, kind)
-        start = source.read(4)
-        file.close()
-        file = kind.open(path)
+        start = Source(path, file, kind, size).read(4)
+        file.seek(0)
         if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             file = _Utf8(file, "utf-16")
             kind = kind if kind is not PLAIN else _UTF_16
-        source = Source(path, file, kind)
+        source = Source(path, file, kind, size)
         if start.startswith(codecs.BOM_UTF8):
             source.read(len(codecs.BOM_UTF8))
         yield source
@@ -218,8 +222,11 @@ def start_of(path: Path, size: int = 1 << 16) -> bytes:
 
 
 def is_quiet(path: Path) -> bool:
-    """Whether nobody has written to a file for long."""
-    return time.time() - path.stat().st_mtime > QUIET_SECONDS
+    """Whether nobody has written to a file for long; one that is gone was just renamed."""
+    try:
+        return time.time() - path.stat().st_mtime > QUIET_SECONDS
+    except FileNotFoundError:
+        return False
 
 
 class Lines:
@@ -252,7 +259,10 @@ class Lines:
             self.damage = source.damage
 
     def _blocks(self, source: Source) -> Iterator[pa.Table]:
-        rest, dropped, last = self._begin(source), 0, b""
+        begun = self._begin(source)
+        if begun is None:
+            return
+        rest, dropped, last = begun, 0, b""
         while data := source.read(BLOCK_BYTES):
             rest += data
             table, used = self._split(rest, self.mark.line + 1)
@@ -267,7 +277,8 @@ class Lines:
                 done += last + data[: used - len(rest)] if used < len(rest) else last + data
             self._advance(done, used + dropped, table.num_rows)
             rest, dropped = rest[used:], 0
-            yield table
+            # A block of nothing but line ends has millions of lines.
+            yield from (table.slice(n, MOST_LINES) for n in range(0, table.num_rows, MOST_LINES))
         if self._split is split_objects and not rest.strip(objects.BETWEEN):
             rest = b""  # an array's bracket, which moves where the array grows
         self.waits = len(rest) + dropped
@@ -281,11 +292,17 @@ class Lines:
             self.waits = 0
             yield table
 
-    def _begin(self, source: Source) -> bytes:
-        """Goes to the mark; what is left of a line end there belongs to the line before."""
+    def _begin(self, source: Source) -> bytes | None:
+        """Goes to the mark; what is left of a line end there belongs to the line before.
+
+        None: the file is another than the one that was looked at.
+        """
         self._head = source.read(self.start.head_bytes)
         behind = source.skip(self.start.offset - len(self._head))
         self._tail = (self._head + behind)[-PROBE_BYTES:]
+        found = (digest(self._head), digest(self._tail))
+        if self.start.offset and found != (self.start.head, self.start.tail):
+            return None
         if not self.start.unended:
             return b""
         start = source.read(2)
@@ -375,6 +392,8 @@ def _decode(block: bytes, offsets: np.ndarray) -> tuple[pa.Array, pa.Array]:
 def _told(path: Path) -> Iterator[None]:
     try:
         yield
+    except FileNotFoundError:
+        raise GoneError(f"{path} is gone: its new name is read by the next run") from None
     except OSError as error:
         reason = error.strerror or error
         raise UnreadableError(f"the capture {path} cannot be read: {reason}") from None

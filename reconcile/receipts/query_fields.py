@@ -52,7 +52,11 @@ def from_access_log(text: pa.Array) -> pa.Table:
 
 def query_of(text: pa.Array) -> pa.Array:
     """The query that a text is or holds; null where there is none."""
-    return pc.struct_field(pc.extract_regex(text, QUERY), "query")
+    query = pc.struct_field(pc.extract_regex(text, QUERY), "query")
+    if query.null_count:  # a line of an access log, as a container's log wraps it
+        logged = pc.struct_field(pc.extract_regex(text, ACCESS), "query")
+        query = pc.coalesce(query, pc.if_else(pc.equal(logged, ""), None, logged))
+    return query
 
 
 def from_queries(query: pa.Array) -> pa.Table:

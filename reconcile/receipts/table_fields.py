@@ -24,6 +24,7 @@ from reconcile.errors import InputError
 from reconcile.receipts import json_fields
 from reconcile.receipts.fields import (
     CAPTURED_AT,
+    NESTED_ID,
     NUMBER_ID,
     SCHEMA,
     TWICE,
@@ -98,6 +99,7 @@ def _receipts(line: Any, columns: Columns, numeric: frozenset[str]) -> pa.Table:
                 problem = pc.if_else(other, TWICE, problem)
         if field in ("message_id", "message_uuid") and numeric.intersection(own):
             problem = pc.if_else(pc.is_valid(values[field]), NUMBER_ID, problem)
+    problem = pc.if_else(json_fields.nested_id(values), NESTED_ID, problem)
     return table(line, problem=problem, **values)
 
 
