@@ -505,6 +505,8 @@ def test_no_line_is_lost(taken: Taken, head: bytes, content: list[bytes]) -> Non
     path.write_bytes(head + b"".join(line + b"\n" for line in content))
     total, seen = 0, []
     form = formats.found_in(path) if content or head else None
+    if form and form.name == "parquet":
+        return  # no lines
     for work in form.read(taken.con.con, formats.Reading(path)) if form else ():
         block = work(taken.con.con).fields
         total += block.num_rows
@@ -513,7 +515,7 @@ def test_no_line_is_lost(taken: Taken, head: bytes, content: list[bytes]) -> Non
         assert block["blank"].null_count == 0
     if form is None or form.name == "json":  # nothing but spaces; or objects, not lines, count
         packed = any(b"".join(content).startswith(c.magic) for c in lines.COMPRESSIONS)
-        assert form or packed or not b"".join(content).strip()
+        assert form or packed or not b"".join(content).strip(lines.SPACES.encode())
         return
     assert total == len(content) + bool(head)
     assert sorted(seen) == list(range(1, total + 1))

@@ -94,7 +94,8 @@ def found_in(path: Path) -> Format | None:
         InputError: it is none of `FORMATS`.
     """
     start = lines.start_of(path)
-    text = [line for line in start.decode("utf-8", "replace").splitlines() if line.strip()]
+    decoded = start.decode("utf-8", "replace")
+    text = [line for line in decoded.split("\n") if line.strip(lines.SPACES)]
     if not text:
         return None
     for known in FORMATS:

@@ -202,12 +202,17 @@ def opened(path: Path) -> Iterator[Source]:
         kind = compression(path)
         size, file = path.stat().st_size, kind.open(path)
     try:
-        start = Source(path, file, kind, size).read(4)
-        file.seek(0)
+        first = Source(path, file, kind, size)
+        start = first.read(4)
+        file.close()
+        with _told(path):
+            file = kind.open(path)  # a reader that met damage cannot be wound back
         if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             file = _Utf8(file, "utf-16")
             kind = kind if kind is not PLAIN else _UTF_16
         source = Source(path, file, kind, size)
+        if not start:
+            source.damage = first.damage  # a library may tell it once only
         if start.startswith(codecs.BOM_UTF8):
             source.read(len(codecs.BOM_UTF8))
         yield source
