@@ -149,7 +149,11 @@ class Header:
     def read(cls, line: str) -> Header:
         line = line.strip("\r\n ")
         delimiter = max(DELIMITERS, key=line.count)
-        return cls(delimiter, tuple(next(csv.reader([line], delimiter=delimiter))))
+        try:
+            names = next(csv.reader([line], delimiter=delimiter))
+        except csv.Error:  # a line end within the line: these are no columns' names
+            names = [line]
+        return cls(delimiter, tuple(names))
 
     @property
     def well_formed(self) -> str:
