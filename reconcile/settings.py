@@ -96,8 +96,8 @@ class SqlCapture(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     url_env: str | None = None
     url_file: Path | None = None
-    query: str
-    key: str
+    query: str = Field(min_length=1)
+    key: str = Field(min_length=1)
     columns: dict[str, str] = {}
     overlap: int = Field(1000, ge=0)
 
@@ -283,6 +283,12 @@ def load(config: Path | None = None, **flags: Any) -> Settings:
         raise SettingsError(_explain(error, file)) from None
     for entry in found.accounts:
         _refuse_both_ways(entry, found.via)
+    names = [query.name for query in found.dlr_sql]
+    for query in found.dlr_sql:
+        if names.count(query.name) > 1:
+            raise SettingsError(f"two [[dlr_sql]] are named {query.name}: their rows would mix")
+        if bool(query.url_env) == bool(query.url_file):
+            raise SettingsError(f"dlr_sql {query.name}: name its URL with url_env or url_file")
     if found.longest_validity < found.validity:
         raise SettingsError("longest_validity is shorter than validity: raise it")
     return found
@@ -329,6 +335,8 @@ def _explain(error: ValidationError, file: Path | None) -> str:
     words = first["msg"].removeprefix("Value error, ")
     if "secret" in key:
         return f"setting {key}: secrets go into the environment or a file, not here"
+    if first["type"] == "extra_forbidden":  # its value may be a URL with a password
+        return f"setting {key} is none: a database's URL goes into the environment or a file"
     return f"setting {key}: {words}, not {first['input']!r}"
 
 

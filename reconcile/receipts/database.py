@@ -1,27 +1,72 @@
-"""Captures that lie in a table of a database, read on from the last key seen.
+"""Captures that lie in a SQL database: the rows behind a key, in order, as columns of text.
 
-The key is a whole number that grows, and it is the line's number. A transaction that began early
-may commit late, so that a lower key appears behind a higher one: each run reads the last keys
-(`overlap`) again, and what it has by then it does not take twice.
+A row's number is its key: a whole number, unique, and growing. Numbers are given out before rows
+are committed, so a row with a lower one can appear after a higher one was read. So every run reads
+the last `overlap` keys again, and what it has by then it does not take twice. This is exact while
+no transaction is open for longer than it takes to give out `overlap` keys: raise it where many rows
+are inserted at once, or where a sequence has a CACHE. Other keys are refused: times are not unique,
+and nothing bounds how far back one may still appear; texts and UUIDs do not grow.
 """
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from reconcile.errors import InputError, SettingsError
+from reconcile.receipts.fields import ENVELOPE, FIELDS, plain
+from reconcile.receipts.lines import NO_UTF8
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from types import ModuleType
+
+    from sqlalchemy import URL, Connection, Engine
 
 ROWS_AT_ONCE = 20_000
+# The first rows show how many are about so large; large ones are taken fewer at once.
+FIRST_ROWS, BYTES_AT_ONCE = 500, 16 << 20
+CONNECT_SECONDS = 10
+NUMBERS = (int, float, Decimal)
+BYTES = (bytes, bytearray, memoryview)
+# Names that mean anything to us: only in columns of these must bytes be text.
+KNOWN = {*ENVELOPE, *(spelling for own in FIELDS.values() for spelling in own)}
+# Databases whose JSON is told from text; others may give what they rewrote as text.
+KEEP_TEXT = ("postgresql", "sqlite")
+Page = Sequence[Any]
+
+# What a server or its driver says when it is not reached → what we say, which names nobody.
+REFUSALS = (
+    (r"invalid (connection option|URI)", "its URL has a part that its driver does not know"),
+    (r"pg_hba", "it lets in no such user from this machine (pg_hba.conf)"),
+    (r"password|authentication|\brole ", "it refuses the user or the password"),
+    (r"database .* does not exist", "it has no such database"),
+    (r"refused|[Nn]o such file", "no server is listening there"),
+    (r"resolve|translate host|[Nn]ame or service|nodename", "its host is not known"),
+    (r"time(d )?[- ]?out", "it does not answer in time"),
+    (r"SSL|TLS|certificate", "a safe connection to it fails"),
+    (r"too many|slots", "it has no connection left: try again later"),
+    (r"starting up|shutting down|recovery", "it is starting or stopping: try again later"),
+    (r"is not a database|unable to open", "it is no SQLite database that can be opened"),
+    (r"is locked", "another program has locked it: try again later"),
+    (r"closed the connection|terminat", "the connection was lost: try again"),
+)
+# What SQLite says of a query without quoting what a row holds.
+SAFE = r"(no such|ambiguous column|near \"[^\"]*\": syntax|incomplete input)"
+# What SQLAlchemy takes for the beginning of a parameter, and for an escaped one.
+COLONS = r"(?<![:\w\\]):(?=\w+(?![:\w]))|\\(?=:\w*(?![:\w]))"
+# SQLSTATEs: a query that writes; the server or a connection that ended, and queries it ended.
+WRITES, BROKEN_OFF = "25006", ("08", "40", "57")
 
 
 @dataclass(frozen=True)
@@ -38,136 +83,420 @@ class Query:
     """
 
     name: str
-    url: str
+    url: str = field(repr=False)
     query: str
     key: str
-    columns: dict[str, str]
+    columns: Mapping[str, str]
     overlap: int
-
-    def __repr__(self) -> str:
-        return f"Query({self.name!r})"
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows in the order of their keys: text by field or column, and which held numbers."""
+    """Some rows in the order of their keys.
+
+    Attributes:
+        keys: their keys (int64).
+        columns: text by field or column: moments in UTC as ISO 8601, objects as JSON.
+        numeric: names of columns that held numbers; of a column that held both, numbers and texts
+            are in `Rows` of their own.
+        rewritten: names of columns that held JSON which the database parsed: no text as it was
+            sent, which a signature of the body would need.
+        problem: why a row cannot be read; null where it can.
+    """
 
     keys: pa.Array
     columns: dict[str, pa.Array]
     numeric: frozenset[str]
+    rewritten: frozenset[str]
+    problem: pa.Array
 
 
-def read_rows(query: Query, after: int | None) -> Iterator[Rows]:
-    """The rows behind a key, in order; null: all.
+def read_rows(
+    query: Query, after: int | None, last: int | None = None, rows_at_once: int = ROWS_AT_ONCE
+) -> Iterator[Rows]:
+    """The rows behind a key, in order; nothing is written.
+
+    Args:
+        query: which, in which database.
+        after: the key behind which rows are wanted, `last` - `overlap`; None: all.
+        last: the highest key that was ever seen, if it is to be found out that keys began anew.
+        rows_at_once: at most so many rows are held in memory, fewer if they are large.
 
     Raises:
-        InputError: the database cannot be reached, or the query is none of the kind above.
-        SettingsError: SQLAlchemy or the database's driver is not installed.
+        SettingsError: SQLAlchemy or the database's driver is not installed, its URL is none, or
+            `columns` names a field that there is not.
+        InputError: the database is not reached, or refuses the query; its key is missing, null,
+            not unique or no whole number, or its keys began anew.
     """
-    engine = _engine(query)
-    with _told(query, engine), engine.connect() as connection:
-        if engine.dialect.name == "postgresql":
-            connection = connection.execution_options(
-                isolation_level="REPEATABLE READ", postgresql_readonly=True
-            )
-        found = connection.execution_options(yield_per=ROWS_AT_ONCE).execute(
-            _statement(query, engine, after)
-        )
-        names = list(found.keys())
-        if query.key not in names:
-            raise InputError(f"{query.name}: the query gives no column {query.key}: see key")
-        last = after
-        for rows in found.partitions():
-            keys = [row[names.index(query.key)] for row in rows]
-            last = _checked(query, keys, last)
-            yield _rows(query, names, keys, rows)
-    engine.dispose()
+    sa = _sqlalchemy()
+    _check_fields(query)
+    url = _url(sa, query)
+    where = f"dlr_sql {query.name} ({_shown(url)})"
+    with _connected(sa, url, where) as connection:
+        try:
+            if connection.dialect.name == "sqlite":
+                _prepare_sqlite(connection)
+            yield from _Asking(sa, connection, query, where).rows(after, last, rows_at_once)
+        except sa.exc.SQLAlchemyError as error:
+            raise InputError(f"{where}: {_refused(error)}") from None
 
 
-def _engine(query: Query) -> Engine:
-    try:
-        from sqlalchemy import create_engine
-        from sqlalchemy.exc import ArgumentError, NoSuchModuleError
-    except ModuleNotFoundError:
-        raise SettingsError(
-            f"{query.name}: captures in a database need SQLAlchemy: "
-            "pip install 'dlr-reconcile[sql]' (PostgreSQL: 'dlr-reconcile[postgresql]')"
-        ) from None
-    try:
-        return create_engine(query.url)
-    except ModuleNotFoundError as error:
-        raise SettingsError(
-            f"{query.name}: the database's driver {error.name} is not installed "
-            "(PostgreSQL: pip install 'dlr-reconcile[postgresql]')"
-        ) from None
-    except (ArgumentError, NoSuchModuleError):
-        raise SettingsError(f"{query.name}: its URL is none that SQLAlchemy knows") from None
+@dataclass(frozen=True)
+class _Asking:
+    """A query being asked over one connection."""
 
+    sa: ModuleType
+    connection: Connection
+    query: Query
+    where: str
 
-def _statement(query: Query, engine: Engine, after: int | None) -> Any:
-    from sqlalchemy import bindparam, text
+    def rows(self, after: int | None, last: int | None, most: int) -> Iterator[Rows]:
+        names = self._names()
+        at = names.index(self.query.key)
+        columns = self._columns(names)
+        self._refuse_null_keys()
+        highest, size = None, min(FIRST_ROWS, most)
+        with self._pages(after, at) as take:
+            while page := take(size):
+                keys = self._keys([row[at] for row in page], highest)
+                highest = int(keys[-1].as_py())
+                found = list(_rows(keys, columns, page))
+                if self.connection.dialect.name not in KEEP_TEXT:
+                    found = [replace(rows, rewritten=frozenset(rows.columns)) for rows in found]
+                yield from found
+                nbytes = sum(column.nbytes for rows in found for column in rows.columns.values())
+                size = min(max(BYTES_AT_ONCE // (nbytes // len(page) + 1), 1), most)
+        if last is not None and (highest is None or highest < last):
+            self._refuse_other_keys(last)
 
-    key = f"q.{engine.dialect.identifier_preparer.quote_identifier(query.key)}"
-    inner = query.query.strip().rstrip(";")
-    where = "" if after is None else f" WHERE {key} > :reconcile_after"
-    statement = text(f"SELECT q.* FROM ({inner}\n) AS q{where} ORDER BY {key}")  # noqa: S608 - the user's own query
-    if after is None:
-        return statement
-    return statement.bindparams(bindparam("reconcile_after", after))
+    def _wanted(self, *columns: Any) -> tuple[Any, Any]:
+        """A selection of these columns from the query, and the query's key."""
+        sa, key = self.sa, self.query.key
+        asked = sa.text(_literally(self.query.query)).columns(sa.column(key, sa.BigInteger))
+        rows = asked.subquery("q")
+        return sa.select(*columns).select_from(rows), rows.c[key]
 
+    def _all(self) -> tuple[Any, Any]:
+        return self._wanted(self.sa.text("*"))
 
-@contextmanager
-def _told(query: Query, engine: Engine) -> Iterator[None]:
-    from sqlalchemy.exc import SQLAlchemyError
+    def _names(self) -> list[str]:
+        """The names of the query's columns, of which the key is one."""
+        wanted, _ = self._all()
+        names = list(self.connection.execute(wanted.where(self.sa.false())).keys())
+        for n, name in enumerate(names):
+            first = re.sub(r":\d+$", "", name)  # SQLite calls the second of two `status` `status:1`
+            if {name, first} & set(names[:n]):
+                raise InputError(
+                    f"{self.where}: its query gives two columns {first}: name them apart with AS"
+                )
+        for name in (self.query.key, *self.query.columns.values()):
+            if name not in names:
+                raise InputError(
+                    f"{self.where}: its query gives no column {name}, "
+                    f"only {', '.join(names)[:200]}: correct `query`, `key` or `columns`"
+                )
+        return names
 
-    try:
-        yield
-    except SQLAlchemyError as error:
-        url = engine.url
-        where = f"{url.host or url.get_backend_name()}/{url.database or ''}"
-        lines = str(getattr(error, "orig", None) or error).strip().splitlines() or ["no reason"]
-        reason = lines[0].replace(url.password, "***") if url.password else lines[0]
-        raise InputError(f"{query.name}: {where} refused: {reason}") from None
+    def _columns(self, names: list[str]) -> list[tuple[str, int]]:
+        """Under which name each column of the query is taken, and where it stands."""
+        mapped = self.query.columns
+        found = [(own, names.index(name)) for own, name in mapped.items()]
+        taken = {*mapped.values(), self.query.key}
+        for n, name in enumerate(names):
+            if name in taken:
+                continue
+            if name in mapped:
+                raise InputError(
+                    f"{self.where}: `columns` takes {name} from {mapped[name]}, but its query "
+                    f"gives a {name} as well: name it otherwise with AS, or leave it out"
+                )
+            found.append((name, n))
+        return found
 
-
-def _checked(query: Query, keys: list[Any], last: int | None) -> int:
-    for key in keys:
-        if not isinstance(key, int) or isinstance(key, bool) or key < 0:
+    def _refuse_null_keys(self) -> None:
+        wanted, key = self._wanted(self.sa.literal(1))
+        if self.connection.execute(wanted.where(key.is_(None)).limit(1)).first():
             raise InputError(
-                f"{query.name}: the key {query.key} is no whole number: name a column that is one, "
-                "such as a serial id"
+                f"{self.where}: a row has no {self.query.key}: the key must be in every row"
             )
-        if last is not None and key <= last:
-            raise InputError(f"{query.name}: the key {query.key} is not unique: {key} comes twice")
-        last = key
-    return last if last is not None else 0
+
+    def _refuse_other_keys(self, last: int) -> None:
+        """What was seen last is gone: all may be deleted by now, but no lower one may come."""
+        key = self._wanted()[1]
+        highest = self.connection.execute(self.sa.select(self.sa.func.max(key))).scalar()
+        if highest is not None and highest < last:
+            raise InputError(
+                f"{self.where}: its highest {self.query.key} is {highest}, but {last} was seen: "
+                "if its keys began anew, give it another `name` and it is read as a new capture"
+            )
+
+    @contextmanager
+    def _pages(self, after: int | None, at: int) -> Iterator[Callable[[int], Page]]:
+        """What gives the next rows behind a key; in SQLite each time by a query of its own, since
+        one that is not finished keeps others from writing."""
+        if self.connection.dialect.name != "sqlite":
+            options = {"stream_results": True}
+            with self.connection.execute(self._behind(after), execution_options=options) as result:
+                yield result.fetchmany
+            return
+
+        def page(size: int) -> Page:
+            nonlocal after
+            rows = self.connection.execute(self._behind(after).limit(size + 1)).all()
+            if len(rows) > size and rows[size][at] != rows[size - 1][at]:
+                rows = rows[:size]  # a key that is there twice is not parted, and refused
+            after = rows[-1][at] if rows else after
+            return rows
+
+        yield page
+
+    def _behind(self, after: int | None) -> Any:
+        wanted, key = self._all()
+        return (wanted if after is None else wanted.where(key > after)).order_by(key)
+
+    def _keys(self, keys: list[Any], last: int | None) -> pa.Array:
+        """Keys as numbers, once they are known to be unique and growing."""
+        name = self.query.key
+        for kind in set(map(type, keys)) - {int}:
+            if kind is not Decimal or any(key % 1 for key in keys if type(key) is Decimal):
+                raise InputError(
+                    f"{self.where}: its key {name} is no whole number but {_called(kind)}: "
+                    "take a column such as a bigint identity, or add one"
+                )
+        whole = [int(key) for key in keys]
+        if last is None and whole[0] < 0:
+            raise InputError(f"{self.where}: its key {name} is negative: it must count upwards")
+        for before, key in zip([last, *whole], whole, strict=False):
+            if before is not None and key <= before:
+                raise InputError(f"{self.where}: its key {name} is not unique: {key} comes twice")
+        try:
+            return pa.array(whole, pa.int64())
+        except (OverflowError, pa.ArrowInvalid):
+            raise InputError(
+                f"{self.where}: its key {name} goes beyond 64 bits: take another column"
+            ) from None
 
 
-def _rows(query: Query, names: list[str], keys: list[int], rows: Any) -> Rows:
-    field_of = {column: field for field, column in query.columns.items()}
-    missing = [column for column in field_of if column not in names]
-    if missing:
-        raise InputError(f"{query.name}: the query gives no column {missing[0]}: see columns")
-    columns, numeric = {}, set()
-    for at, name in enumerate(names):
-        if name == query.key and name not in field_of:
-            continue
-        values = [row[at] for row in rows]
-        called = field_of.get(name, name)
-        columns[called] = pa.array(list(map(_text, values)), pa.string())
-        if any(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
-            numeric.add(called)
-    return Rows(pa.array(keys, pa.int64()), columns, frozenset(numeric))
+# Rows → columns of text
+
+
+class _Json(str):
+    """The text of a JSON object or array."""
+
+    __slots__ = ()
+
+
+def _rows(keys: pa.Array, columns: list[tuple[str, int]], page: Page) -> Iterator[Rows]:
+    """A page as one of `Rows`, or as several: a column is either one of numbers or it is not."""
+    values = list(zip(*page, strict=True))
+    kinds = [set(map(type, column)) - {NoneType} for column in values]
+    mixed = [n for n, kind in enumerate(kinds) if kind.intersection(NUMBERS) and kind - {*NUMBERS}]
+    if not mixed:
+        yield _told(keys, {name: (values[n], kinds[n]) for name, n in columns})
+        return
+    parts: dict[tuple[bool, ...], list[int]] = {}
+    for n, row in enumerate(page):
+        parts.setdefault(tuple(type(row[at]) in NUMBERS for at in mixed), []).append(n)
+    for part in parts.values():
+        yield from _rows(keys.take(pa.array(part)), columns, [page[n] for n in part])
+
+
+def _told(keys: pa.Array, columns: Mapping[str, tuple[tuple[Any, ...], set[type]]]) -> Rows:
+    problem: list[str | None] = [None] * len(keys)
+    for name, (values, kinds) in columns.items():
+        if kinds.intersection(BYTES) and plain(name) in KNOWN:
+            for n, value in enumerate(values):
+                if isinstance(value, BYTES) and isinstance(_decoded(bytes(value)), bytes):
+                    problem[n] = NO_UTF8
+    return Rows(
+        keys,
+        {name: _texts(*column) for name, column in columns.items()},
+        frozenset(name for name, (_, kinds) in columns.items() if kinds.intersection(NUMBERS)),
+        frozenset(n for n, (_, kinds) in columns.items() if kinds & {_Json, dict, list}),
+        pa.array(problem, pa.string()),
+    )
+
+
+def _texts(values: tuple[Any, ...], kinds: set[type]) -> pa.Array:
+    texts = values if kinds <= {str, _Json} else [_text(value) for value in values]
+    try:
+        return pa.array(texts, pa.string())
+    except UnicodeEncodeError:  # half a surrogate pair
+        clean = [text and text.encode("utf-8", "backslashreplace").decode() for text in texts]
+        return pa.array(clean, pa.string())
 
 
 def _text(value: Any) -> str | None:
-    """A value as a capture would hold it; times without a zone are UTC."""
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, datetime):
-        return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
-    if isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, bytes | memoryview):
-        return bytes(value).decode("utf-8", "replace")
+    """A value as text; a moment without an offset is one of UTC."""
+    match value:
+        case None | str():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case Decimal():
+            return format(value, "f")
+        case datetime():
+            aware = value.replace(tzinfo=UTC) if value.tzinfo is None else value
+            return aware.astimezone(UTC).isoformat()
+        case date() | time():
+            return value.isoformat()
+        case bytes() | bytearray() | memoryview():
+            return bytes(value).decode("utf-8", "backslashreplace")
+        case dict() | list() | tuple():
+            return json.dumps(value, default=_text)
     return str(value)
+
+
+def _parsed(data: str | bytes) -> Any:
+    """A JSON value of the database: objects and arrays as their text, whose digits are all kept."""
+    text = data if isinstance(data, str) else data.decode()
+    return _Json(text) if text.lstrip()[:1] in "{[" else json.loads(text, parse_float=Decimal)
+
+
+def _decoded(data: bytes) -> str | bytes:
+    """A text, or the bytes as they are if they are none."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data
+
+
+def _called(kind: type) -> str:
+    if issubclass(kind, (date, time)):
+        return "times"
+    return {str: "text", float: "floating numbers", Decimal: "fractions"}.get(kind, "other values")
+
+
+# The way to the database
+
+
+def _sqlalchemy() -> ModuleType:
+    try:
+        import sqlalchemy
+    except ImportError:
+        raise SettingsError(
+            "[[dlr_sql]] needs SQLAlchemy: pip install 'dlr-reconcile[sql]', "
+            "or 'dlr-reconcile[postgresql]'"
+        ) from None
+    return sqlalchemy
+
+
+def _check_fields(query: Query) -> None:
+    for own in query.columns:
+        if plain(own) not in KNOWN:
+            near = difflib.get_close_matches(own, [*FIELDS, *ENVELOPE], 1)
+            hint = f"did you mean {near[0]}?" if near else f"fields are {', '.join(FIELDS)}, body"
+            raise SettingsError(f"dlr_sql {query.name}: columns: {own} is no field: {hint}")
+
+
+def _url(sa: ModuleType, query: Query) -> URL:
+    try:
+        url: URL = sa.make_url(query.url)
+    except (sa.exc.ArgumentError, ValueError):
+        raise SettingsError(
+            f"dlr_sql {query.name}: its URL is none such as "
+            "postgresql://USER:PASSWORD@HOST/DATABASE: encode @ : / in a password as %40 %3A %2F"
+        ) from None
+    if url.drivername in ("postgres", "postgresql"):
+        url = url.set(drivername="postgresql+psycopg")
+    return url
+
+
+def _shown(url: URL) -> str:
+    """Host and database alone; what stands before an @ is the end of a password."""
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    return f"{url.host or ''}/{url.database or ''}".rpartition("@")[2]
+
+
+@contextmanager
+def _connected(sa: ModuleType, url: URL, where: str) -> Iterator[Connection]:
+    """A connection that only reads, and sees one state of the database where this can be."""
+    kind = url.drivername.partition("+")[0]
+    engine = _engine(sa, url, kind, where)
+    try:
+        try:
+            connection = engine.connect()
+        except sa.exc.SQLAlchemyError as error:
+            reason = _known(error) or f"its driver says {_kind(error)}"
+            raise InputError(f"{where}: not connected: {reason}") from None
+        except (TypeError, ValueError):
+            raise SettingsError(f"{where}: its URL has a part that {kind} does not know") from None
+        with connection:
+            if kind == "postgresql":
+                connection.execution_options(
+                    isolation_level="REPEATABLE READ", postgresql_readonly=True
+                )
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def _engine(sa: ModuleType, url: URL, kind: str, where: str) -> Engine:
+    options: dict[str, Any] = {}
+    if kind == "postgresql":
+        options["json_deserializer"] = _parsed
+        if "connect_timeout" not in url.query and "psycopg" in url.drivername:
+            options["connect_args"] = {"connect_timeout": CONNECT_SECONDS}
+    file = url.database or ""
+    if kind == "sqlite" and not file.startswith("file:") and not Path(file).is_file():
+        raise InputError(f"{where}: there is no such file")  # SQLite would make an empty one
+    try:
+        engine: Engine = sa.create_engine(
+            url, poolclass=sa.NullPool, hide_parameters=True, **options
+        )
+    except sa.exc.NoSuchModuleError:
+        raise SettingsError(
+            f"{where}: SQLAlchemy does not know the kind of database that its URL begins with"
+        ) from None
+    except ImportError:
+        extra = "dlr-reconcile[postgresql]" if kind == "postgresql" else "its driver"
+        raise SettingsError(f"{where}: no driver for {kind}: pip install '{extra}'") from None
+    except (sa.exc.ArgumentError, TypeError, ValueError):
+        raise SettingsError(f"{where}: its URL has a part that {kind} does not know") from None
+    return engine
+
+
+def _prepare_sqlite(connection: Connection) -> None:
+    connection.execution_options(isolation_level="AUTOCOMMIT")  # no transaction between pages
+    connection.exec_driver_sql("PRAGMA query_only = ON")
+    raw: Any = connection.connection.dbapi_connection
+    raw.text_factory = _decoded  # or a text that is none would end the whole query
+
+
+def _literally(query: str) -> str:
+    """A query in which no colon marks a parameter; a comment at its end ends there."""
+    return re.sub(COLONS, r"\\\g<0>", query.rstrip().rstrip(";")) + "\n"
+
+
+# What the database says, without what a row holds, and without who asked
+
+
+def _known(error: Any) -> str:
+    said = str(getattr(error, "orig", ""))
+    return next((words for pattern, words in REFUSALS if re.search(pattern, said)), "")
+
+
+def _refused(error: Any) -> str:
+    """Why a query failed: of PostgreSQL's words only those about the query itself (class 42)."""
+    orig = getattr(error, "orig", None)
+    state = str(getattr(orig, "sqlstate", None) or getattr(orig, "pgcode", None) or "")
+    said = str(orig).partition("\n")[0]
+    if state == WRITES:
+        return "its query would write: only a SELECT is run"
+    if state.startswith(BROKEN_OFF):
+        return f"it broke off while rows were read ({_kind(error)}): try again"
+    if state.startswith("42") or (not state and re.match(SAFE, said)):
+        return f"its query fails: {said}: correct `query` or `key`"
+    if not state and (words := _known(error)):
+        return words
+    return (
+        f"its query fails ({_kind(error)}): try it by hand, "
+        "and cast what it cannot give to text in the query"
+    )
+
+
+def _kind(error: Any) -> str:
+    orig = getattr(error, "orig", None) or error
+    state = getattr(orig, "sqlstate", None) or getattr(orig, "sqlite_errorname", None)
+    return type(orig).__name__ + (f", {state}" if state else "")

@@ -175,16 +175,21 @@ class Intake:
             [query.name, -1 if after is None else after],
         ).to_arrow_table()["line"]
         where = f"the query {query.name}"
-        for rows in read_rows(query, after):
-            last = max(last or 0, rows.keys[-1].as_py())
+        highest = last
+        for rows in read_rows(query, after, last):
+            highest = max(highest or 0, rows.keys[-1].as_py())
             new = pc.invert(pc.is_in(rows.keys, seen.combine_chunks()))
             keys = rows.keys.filter(new)
+            if not len(keys):
+                continue
             columns = {name: column.filter(new) for name, column in rows.columns.items()}
-            fields = table_fields.from_columns(self._reader, keys, columns, rows.numeric, where)
+            fields = table_fields.from_columns(self._reader, keys, columns, rows.numeric, where,
+                                               as_captured=not rows.rewritten)  # fmt: skip
+            fields = _with_problems(fields, keys, rows.problem.filter(new))
             block = Block(fields, partial(table_fields.as_json, keys, columns))
             self._enter(capture, self._do(partial(_given, block), query.name))
         self._count(capture, -1)
-        return capture, last
+        return capture, highest
 
     def stands_in(self, place: Place, other: str, receipts: str, rejected: str) -> bool:
         """Whether all that was read of a place stands under another capture, line for line: in the
@@ -269,6 +274,17 @@ class Intake:
                 f"{capture.source}: {capture.lines} lines, but {capture.receipts} receipts, "
                 f"{capture.rejects} rejects and {capture.blank} blank"
             )
+
+
+def _with_problems(fields: pa.Table, keys: pa.Array, problem: pa.Array) -> pa.Table:
+    """Fields of rows, some of which are known to be unreadable, by their keys."""
+    told = pc.take(problem, pc.index_in(fields["line"], keys))
+    columns = {
+        "problem": pc.coalesce(told, fields["problem"]),
+        "kind": pc.if_else(pc.is_valid(told), pa.scalar(None, pa.string()), fields["kind"]),
+    }
+    names = fields.column_names
+    return pa.table([columns.get(name, fields[name]) for name in names], schema=fields.schema)
 
 
 def _given(block: Block, _con: DuckDBPyConnection) -> Block:
