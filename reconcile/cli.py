@@ -66,15 +66,8 @@ FETCHING = ("store", "base_url", "via", "account_id", "products", "lookback", "f
             "temp_directory")  # fmt: skip
 JUDGING = ("store", "account_id", "products", "currency", "validity", "longest_validity", "grace",
            "too_fast", "pii", "memory_limit", "threads", "temp_directory")  # fmt: skip
-INGESTING = (
-    "store",
-    "pii",
-    "pii_key_file",
-    "signature_method",
-    "memory_limit",
-    "threads",
-    "temp_directory",
-)
+INGESTING = ("store", "pii", "pii_key_file", "signature_method", "memory_limit", "threads",
+             "temp_directory")  # fmt: skip
 
 Command = Callable[..., Any]
 
@@ -300,6 +293,8 @@ def ingest(
       reconcile ingest --dry-run old-captures/
       reconcile ingest '/var/log/dlr/*.ndjson.gz'
     """
+    if not (paths or settings.dlr or (settings.dlr_sql and not dry_run)):
+        raise UsageError("name the captures to read, or set dlr in the settings")
     if dry_run:
         _preview(settings, paths or tuple(settings.dlr), _moment(as_of), form, allow_empty)
         return
@@ -313,6 +308,8 @@ def ingest(
     for capture in captures:
         click.echo("{source}: {format}, {lines} lines = {receipts} receipts + {rejects} rejects "
                    "+ {blank} blank".format(**capture)
+                   + (f"; {capture['strangers']} of the rejects are no receipts by nature"
+                      if capture["strangers"] else "")
                    + (f"; {capture['waits']} bytes wait for their line's end"
                       if capture["waits"] else ""))  # fmt: skip
     if not captures:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import tomllib
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -99,7 +100,7 @@ class SqlCapture(BaseModel):
     query: str = Field(min_length=1)
     key: str = Field(min_length=1)
     columns: dict[str, str] = {}
-    overlap: int = Field(1000, ge=0)
+    overlap: int = Field(10_000, ge=0)
 
     def url(self) -> str:
         """The database's URL.
@@ -191,8 +192,6 @@ class Settings(BaseSettings):
     @field_validator("memory_limit")
     @classmethod
     def _a_size(cls, size: str | None) -> str | None:
-        import re
-
         if size is not None and not re.fullmatch(r"\d+(\.\d+)?\s*([KMGT]i?B)", size.strip()):
             raise ValueError("must be a size such as 2GB or 500MiB")
         return size
@@ -337,7 +336,8 @@ def _explain(error: ValidationError, file: Path | None) -> str:
         return f"setting {key}: secrets go into the environment or a file, not here"
     if first["type"] == "extra_forbidden":  # its value may be a URL with a password
         return f"setting {key} is none: a database's URL goes into the environment or a file"
-    return f"setting {key}: {words}, not {first['input']!r}"
+    shown = re.sub(r"//[^/]*@", "//***@", repr(first["input"]))  # credentials of a URL
+    return f"setting {key}: {words}, not {shown}"
 
 
 def _secret(name: str) -> str:

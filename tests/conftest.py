@@ -78,14 +78,53 @@ def demo_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "store"
 
 
+@pytest.fixture
+def console(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Calls the console script's own function, in an empty folder: exit code, stdout, stderr."""
+    from reconcile import cli
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+    def call(*args: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["reconcile", *args])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        told = capsys.readouterr()
+        return int(ended.value.code or 0), told.out, told.err
+
+    return call
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Prints what the tests of faults have noted: how each ended, and what it cost."""
-    noted = [
-        value
-        for report in terminalreporter.stats.get("passed", [])
-        for name, value in report.user_properties
-        if name == "fault"
-    ]
+    """Prints what tests have noted: how faults ended, and how equal formats came out."""
+    _print_faults(terminalreporter)
+    _print_captures(terminalreporter)
+
+
+def _noted(terminalreporter: Any, wanted: str, *kinds: str) -> list[Any]:
+    reports = [report for kind in kinds for report in terminalreporter.stats.get(kind, [])]
+    return [value for r in reports for name, value in r.user_properties if name == wanted]
+
+
+def _print_captures(terminalreporter: Any) -> None:
+    noted = _noted(terminalreporter, "capture", "passed", "failed")
+    if not noted:
+        return
+    from tests.capture_styles import Cell, table
+
+    for traffic in sorted({row["traffic"] for row in noted}, reverse=True):
+        cells = [Cell(**{n: v for n, v in row.items() if n != "traffic"})
+                 for row in noted if row["traffic"] == traffic]  # fmt: skip
+        terminalreporter.section(f"captures of {traffic}: equal to plain NDJSON, field by field")
+        for line in table(cells):
+            terminalreporter.write_line(line)
+
+
+def _print_faults(terminalreporter: Any) -> None:
+    noted = _noted(terminalreporter, "fault", "passed")
     if not noted:
         return
     terminalreporter.section("faults: how downloads ended, requests made, records billed")

@@ -36,26 +36,15 @@ def sandbox(world: Path) -> Iterator[Sandbox]:
 
 @pytest.fixture
 def reconcile(
-    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Callable[..., Called]:  # fmt: skip
-    """Calls the console script's own function, in an empty folder with working credentials."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    sandbox: Sandbox, console: Callable[..., Called], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Called]:
+    """The console script with working credentials."""
     monkeypatch.setenv("VONAGE_API_KEY", sandbox.api_key)
     monkeypatch.setenv("VONAGE_API_SECRET", sandbox.api_secret)
     monkeypatch.setenv("RECONCILE_BASE_URL", sandbox.base_url)
     monkeypatch.setenv("RECONCILE_POLL_FIRST", "50ms")
     monkeypatch.setenv("RECONCILE_RETRIES", "0")
-
-    def call(*args: str) -> Called:
-        monkeypatch.setattr(sys, "argv", ["reconcile", *args])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        told = capsys.readouterr()
-        return int(ended.value.code or 0), told.out, told.err
-
-    return call
+    return console
 
 
 @pytest.fixture

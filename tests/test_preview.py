@@ -5,14 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-
-from reconcile import cli
 
 Called = tuple[int, str, str]
 GOOD = {"messageId": "0A0001", "status": "delivered", "message-timestamp": "2026-01-05 10:00:00"}
@@ -21,24 +18,6 @@ LINES = [
     '{"status": "ok"}', json.dumps({"messageId": "0A0003", "msisdn": "447700900000", "text": "hi"}),
     '{"messageId": 12, "status": "failed"}', "{broken again",
 ]  # fmt: skip
-
-
-@pytest.fixture
-def reconcile(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Called]:
-    """Calls the console script's own function, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-
-    def call(*args: str) -> Called:
-        monkeypatch.setattr(sys, "argv", ["reconcile", *args])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        told = capsys.readouterr()
-        return int(ended.value.code or 0), told.out, told.err
-
-    return call
 
 
 @pytest.fixture
@@ -53,9 +32,9 @@ def captures(tmp_path: Path) -> Path:
     return folder
 
 
-def test_dry_run(reconcile: Callable[..., Called], captures: Path) -> None:
+def test_dry_run(console: Callable[..., Called], captures: Path) -> None:
     """It says what each file holds, and neither makes a store nor keeps anything."""
-    code, out, err = reconcile("ingest", "--dry-run", "dlr")
+    code, out, err = console("ingest", "--dry-run", "dlr")
     assert code == 6
     assert "c.bin is in no format that is known" in err
     told = "ndjson: 8 lines = 2 receipts + 2 not receipts + 3 errors + 1 blank"
@@ -64,16 +43,16 @@ def test_dry_run(reconcile: Callable[..., Called], captures: Path) -> None:
     assert "1 × not_a_receipt:health_check, first in line 5" in out
     assert "csv in gzip: 3 lines = 2 receipts" in out
     assert not Path("store").exists()
-    assert reconcile("ingest", "dlr/a.ndjson", "dlr/b.csv.gz")[0] == 0
+    assert console("ingest", "dlr/a.ndjson", "dlr/b.csv.gz")[0] == 0
     before = sorted(p.stat().st_mtime_ns for p in Path("store").rglob("*"))
-    _, out, _ = reconcile("ingest", "--dry-run", "dlr/a.ndjson")
+    _, out, _ = console("ingest", "--dry-run", "dlr/a.ndjson")
     assert "the first 8 lines were taken in before" in out
     assert sorted(p.stat().st_mtime_ns for p in Path("store").rglob("*")) == before
 
 
-def test_dry_run_as_json(reconcile: Callable[..., Called], captures: Path) -> None:
+def test_dry_run_as_json(console: Callable[..., Called], captures: Path) -> None:
     """Programs get the same numbers, and the first line of each kind of reject."""
-    _, out, _ = reconcile("ingest", "--dry-run", "dlr/a.ndjson", "--format", "json")
+    _, out, _ = console("ingest", "--dry-run", "dlr/a.ndjson", "--format", "json")
     [told] = json.loads(out)
     assert (told["lines"], told["receipts"], told["errors"], told["blank"]) == (8, 2, 3, 1)
     assert (told["first"], told["known_ids"]) == ("2026-01-05T10:00:00Z", 0.0)
@@ -81,21 +60,19 @@ def test_dry_run_as_json(reconcile: Callable[..., Called], captures: Path) -> No
     assert first["not_a_receipt:inbound_sms"] == 6
 
 
-def test_a_bad_file_keeps_no_other_out(reconcile: Callable[..., Called], captures: Path) -> None:
+def test_a_bad_file_keeps_no_other_out(console: Callable[..., Called], captures: Path) -> None:
     """What can be read is taken in; what cannot is named, one line each, exit 6."""
-    code, out, err = reconcile("ingest", "dlr")
+    code, out, err = console("ingest", "dlr")
     assert (code, err.count("\n")) == (6, 1)
-    assert "8 lines = 2 receipts + 5 rejects + 1 blank" in out
+    assert "8 lines = 2 receipts + 5 rejects + 1 blank; 2 of the rejects are no receipts" in out
     receipts = pq.read_table("store/receipts").to_pylist()
     assert len(receipts) == 4
     assert "447700900000" not in out + err
 
 
-def test_rejected_lines_are_for_their_owner(
-    reconcile: Callable[..., Called], captures: Path
-) -> None:
+def test_rejected_lines_are_for_their_owner(console: Callable[..., Called], captures: Path) -> None:
     """Rejects keep their bytes, where nobody else can read them."""
-    reconcile("ingest", "dlr/a.ndjson")
+    console("ingest", "dlr/a.ndjson")
     [file] = Path("store/rejected_lines").rglob("*.parquet")
     assert file.stat().st_mode & 0o077 == 0
     kept = {row["line"]: row["raw"] for row in pq.read_table(file).to_pylist()}
@@ -106,29 +83,36 @@ def test_rejected_lines_are_for_their_owner(
     assert sorted(kept) == sorted(row["line"] for row in rejects)
 
 
-def test_nothing_matches(reconcile: Callable[..., Called]) -> None:
+def test_nothing_matches(console: Callable[..., Called]) -> None:
     """A glob that matches nothing is an error, unless that is allowed."""
-    code, _, err = reconcile("ingest", "nowhere/*")
+    code, _, err = console("ingest", "nowhere/*")
     assert (code, "nowhere/* matches no file" in err) == (6, True)
-    assert reconcile("ingest", "--allow-empty", "nowhere/*") == (0, "nothing new\n", "")
+    assert console("ingest", "--allow-empty", "nowhere/*") == (0, "nothing new\n", "")
 
 
-def test_half_a_line_waits(reconcile: Callable[..., Called], tmp_path: Path) -> None:
+def test_nothing_is_named(console: Callable[..., Called]) -> None:
+    """Without captures, here or in the settings, there is nothing to do: say so."""
+    for flags in ((), ("--dry-run",)):
+        code, _, err = console("ingest", *flags)
+        assert (code, "set dlr in the settings" in err) == (2, True)
+
+
+def test_half_a_line_waits(console: Callable[..., Called], tmp_path: Path) -> None:
     """It says so, and takes the line when it has its end."""
     log = tmp_path / "a.ndjson"
     log.write_text(json.dumps(GOOD) + '\n{"messageId": "0A00')
-    _, out, _ = reconcile("ingest", "a.ndjson")
+    _, out, _ = console("ingest", "a.ndjson")
     assert "1 lines = 1 receipts + 0 rejects + 0 blank; 19 bytes wait for their line's end" in out
     with log.open("a") as file:
         file.write('02", "status": "failed"}\n')
-    _, out, _ = reconcile("ingest", "a.ndjson")
+    _, out, _ = console("ingest", "a.ndjson")
     assert "1 lines = 1 receipts + 0 rejects + 0 blank\n" in out
-    assert reconcile("ingest", "a.ndjson") == (0, "nothing new\n", "")
+    assert console("ingest", "a.ndjson") == (0, "nothing new\n", "")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads what nobody may read")
-def test_a_file_that_may_not_be_read(reconcile: Callable[..., Called], tmp_path: Path) -> None:
+def test_a_file_that_may_not_be_read(console: Callable[..., Called], tmp_path: Path) -> None:
     """One clear line that names the file."""
     (tmp_path / "a.ndjson").touch(mode=0o000)
-    code, _, err = reconcile("ingest", "a.ndjson")
+    code, _, err = console("ingest", "a.ndjson")
     assert (code, "a.ndjson cannot be read: Permission denied" in err) == (6, True)

@@ -13,7 +13,7 @@ from test_refreshing import DAY, KEY, World, message, receipt, world_of
 
 from reconcile.errors import SettingsError
 from reconcile.reports.slices import Source, is_whole
-from reconcile.settings import Owner
+from reconcile.settings import Owner, load
 from reconcile.tables import ORPHANS, RECORDS
 
 SUB, OTHER = "sub00001", "b0b0b0b0"
@@ -264,3 +264,12 @@ def test_messages_alone(make: Any) -> None:
     not_final = [r for r in world.sandbox.requests
                  if "id" in r.query and r.query["product"] == "MESSAGES"]  # fmt: skip
     assert not_final == []
+
+
+def test_credentials_in_a_url_are_not_shown(tmp_path: Path) -> None:
+    """A URL with credentials is refused, and they are not repeated."""
+    file = tmp_path / "reconcile.toml"
+    file.write_text('base_url = "https://me:hidden@api.nexmo.com"')
+    with pytest.raises(SettingsError, match="without credentials") as told:
+        load(file)
+    assert "hidden" not in str(told.value)

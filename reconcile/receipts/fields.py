@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -99,6 +100,17 @@ _SURE_BODIES = {"body", "requestbody", "rawbody", "payload", "jsonpayload", "dlr
                 "webhook", "callback"}  # fmt: skip
 _HEALTHY = {"status", "ok", "health", "healthy", "healthcheck", "ping", "uptime", "version", "up"}
 _BY_PLAIN = {spelling: field for field, own in FIELDS.items() for spelling in own}
+
+
+def table(line: Any, **columns: Any) -> pa.Table:
+    """Lines in the shape of `SCHEMA`; what is not given is null, no line is blank, none exact."""
+    count = len(line)
+    no = pa.array([False] * count, pa.bool_())
+    given = {"line": line, "blank": no, "exact": no} | columns
+    return pa.table(
+        [given[f.name].cast(f.type) if f.name in given else pa.nulls(count, f.type)
+         for f in SCHEMA], schema=SCHEMA,
+    )  # fmt: skip
 
 
 def plain(name: str) -> str:

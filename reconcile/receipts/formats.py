@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ import pyarrow.compute as pc
 
 from reconcile.errors import InputError
 from reconcile.receipts import json_fields, lines, query_fields, table_fields
-from reconcile.receipts.fields import SCHEMA, meaning
+from reconcile.receipts.fields import SCHEMA, meaning, table
 from reconcile.receipts.lines import (
     BLOCK_BYTES,
     PROBE_BYTES,
@@ -31,8 +32,10 @@ from reconcile.receipts.lines import (
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-# So many lines are looked at to tell a format.
+# So many lines are looked at to tell a format. The most of them decide, so that a strange line
+# among them does not; what a beginning alone tells is surer.
 LOOKED_AT = 20
+SURE = LOOKED_AT + 1
 ID = r"(?i)message[-_]?(?:id|uuid)="
 
 
@@ -79,16 +82,16 @@ Work = Callable[["DuckDBPyConnection"], Block]
 
 @dataclass(frozen=True)
 class Format:
-    """One format: its name, what it is, how it is known, and its reader, block by block."""
+    """One format: its name, what it is, how many lines look like it, and its reader, by block."""
 
     name: str
     sentence: str
-    looks: Callable[[bytes, list[str]], bool]
+    looks: Callable[[bytes, list[str]], int]
     read: Callable[[DuckDBPyConnection, Reading], Iterator[Work]]
 
 
 def found_in(path: Path) -> Format | None:
-    """The format of a capture, by its content; by its name where that tells nothing. None: empty.
+    """The format of a capture, by its content, else by its name; None: it holds nothing yet.
 
     Raises:
         InputError: it is none of `FORMATS`.
@@ -98,15 +101,17 @@ def found_in(path: Path) -> Format | None:
     text = [line for line in decoded.split("\n") if line.strip(lines.SPACES)]
     if not text:
         return None
-    for known in FORMATS:
-        if known.looks(start, text[:LOOKED_AT]):
-            return known
+    looks = [known.looks(start, text[:LOOKED_AT]) for known in FORMATS]
+    if any(looks):
+        return FORMATS[looks.index(max(looks))]
     name = path.name.lower()
     if re.search(r"\.(ndjson|jsonl|json|log)\b", name):
-        return NDJSON
+        return BY_NAME["ndjson"]
     if re.search(r"\.(csv|tsv|txt)\b", name):
-        return CSV
-    names = ", ".join(known.name for known in FORMATS)
+        return BY_NAME["csv"]
+    if b"\n" not in start and not lines.is_quiet(path):
+        return None  # its first line is being written
+    names = ", ".join(BY_NAME)
     raise InputError(f"the capture {path} is in no format that is known ({names}): what is it?")
 
 
@@ -166,10 +171,7 @@ def _header(block: pa.Table, reading: Reading) -> pa.Table:
         header = table_fields.Header.read(line)
         table_fields.understood(list(header.names), f"the capture {reading.path}")
         reading.state["header"] = line.strip("\r\n")
-    columns = {"line": above["line"], "blank": pa.array([True] * above.num_rows)}
-    return pa.table(
-        [columns.get(f.name, pa.nulls(above.num_rows, f.type)) for f in SCHEMA], schema=SCHEMA
-    )
+    return table(above["line"], blank=pa.array([True] * above.num_rows))
 
 
 def _read_parquet(con: DuckDBPyConnection, reading: Reading) -> Iterator[Work]:
@@ -178,8 +180,8 @@ def _read_parquet(con: DuckDBPyConnection, reading: Reading) -> Iterator[Work]:
         for line, columns, numeric in table_fields.parquet_rows(con, path, where):
             rows += len(line)
             yield partial(_columns, line, columns, numeric, where)
-        size = path.stat().st_size
-        with path.open("rb") as file:
+        with lines.told(reading.path), path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
             head = file.read(PROBE_BYTES)
             file.seek(max(size - PROBE_BYTES, 0))
             tail = file.read()
@@ -224,22 +226,32 @@ def _told(block: pa.Table, parse: Callable[[pa.Array], pa.Table]) -> pa.Table:
     parts = []
     if pc.any(aside).as_py():
         rest = block.filter(aside)
-        parts.append(table_fields.table(rest["line"], blank=rest["blank"], problem=rest["problem"]))
+        parts.append(table(rest["line"], blank=rest["blank"], problem=rest["problem"]))
         block = block.filter(pc.invert(aside))
     found = parse(block["text"].combine_chunks())
     columns = {name: found[name] for name in found.column_names}
     exact = pa.array([True] * block.num_rows, pa.bool_())
-    return pa.concat_tables([*parts, table_fields.table(block["line"], exact=exact, **columns)])
+    return pa.concat_tables([*parts, table(block["line"], exact=exact, **columns)])
 
 
-def _looks_like_csv(_start: bytes, text: list[str]) -> bool:
+def _looks_like_csv(_start: bytes, text: list[str]) -> int:
+    if text[0].lstrip().startswith("{") or re.search(query_fields.ACCESS, text[0]):
+        return 0
     header = table_fields.Header.read(text[0])
     means = meaning(header.names)
-    return len(header.names) > 1 and (means.receipt or bool(means.envelope))
+    return SURE if len(header.names) > 1 and (means.receipt or means.envelope) else 0
 
 
-def _pretty(line: str) -> bool:
-    return line.startswith("{") and line.rstrip().endswith(("{", ",", "["))
+def _looks_like_objects(_start: bytes, text: list[str]) -> int:
+    first = text[0].strip()
+    array = first.startswith("[{") or first == "["
+    return SURE if array or _pretty(text) or _glued(first) else 0
+
+
+def _pretty(text: list[str]) -> bool:
+    below = text[1].lstrip() if len(text) > 1 else "}"
+    return (text[0].startswith("{") and text[0].rstrip().endswith(("{", ",", "["))
+            and below.startswith(('"', "{", "}", "[", "]")))  # fmt: skip
 
 
 def _glued(line: str) -> bool:
@@ -256,21 +268,19 @@ def _glued(line: str) -> bool:
 
 FORMATS = (
     Format("parquet", "Columns by their names, in any order.",
-           lambda start, _: start.startswith(b"PAR1"), _read_parquet),
+           lambda start, _: SURE * start.startswith(b"PAR1"), _read_parquet),
     Format("json", "An array of objects, or objects that take several lines each, or share one.",
-           lambda _, text: text[0].lstrip().startswith("[{") or text[0].strip() == "["
-           or _pretty(text[0]) or _glued(text[0]),
-           _read_lines(json_fields.from_json, split_objects)),
+           _looks_like_objects, _read_lines(json_fields.from_json, split_objects)),
     Format("ndjson", "A JSON object a line: a receipt, or an envelope around one.",
-           lambda _, text: any(line.lstrip().startswith("{") for line in text),
+           lambda _, text: sum(line.lstrip().startswith("{") for line in text),
            _read_lines(json_fields.from_json)),
     Format("access_log", "A web server's log of GET callbacks (combined format).",
-           lambda _, text: any(re.search(query_fields.ACCESS, line) for line in text),
+           lambda _, text: sum(bool(re.search(query_fields.ACCESS, line)) for line in text),
            _read_lines(_from_access_log)),
     Format("csv", "A header, then a row a line; separated by comma, semicolon, tab or bar.",
            _looks_like_csv, _read_csv),
     Format("form", "A form body, query string or URL a line.",
-           lambda _, text: any(re.search(ID, line) and re.search(query_fields.QUERY, line)
+           lambda _, text: sum(bool(re.search(ID, line) and re.search(query_fields.QUERY, line))
                                for line in text), _read_lines(_from_queries)),
 )  # fmt: skip
-NDJSON, CSV = FORMATS[2], FORMATS[4]
+BY_NAME = {known.name: known for known in FORMATS}

@@ -13,9 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reconcile.errors import InputError, UnreadableError
-from reconcile.receipts.lines import PROBE_BYTES, Mark, digest, is_quiet, opened
-from reconcile.receipts.lines import GoneError as GoneError
+from reconcile.errors import InputError
+from reconcile.receipts.lines import PROBE_BYTES, Mark, digest, is_quiet, opened, told
 
 MOST_COPIES = 32
 
@@ -111,11 +110,12 @@ class Known:
         source = self._by_print.get(fingerprint(path))
         return mark_of(self.captures[source]).line if source else 0
 
-    def forget_print(self, source: str, copy: str) -> None:
+    def note_part(self, source: str, place: Place) -> None:
         """Notes that a file is a part of a capture, so that it is not read again."""
-        entry = self.captures[source]
-        entry["copies"] = [*entry.get("copies", []), copy][-MOST_COPIES:]
-        self._by_print[copy] = source
+        if _lies_as(place.path, place.fingerprint):
+            entry = self.captures[source]
+            entry["copies"] = [*entry.get("copies", []), place.fingerprint][-MOST_COPIES:]
+            self._by_print[place.fingerprint] = source
 
     def _alike(self, head: bytes) -> list[str]:
         """Captures that begin like this."""
@@ -179,13 +179,8 @@ def fingerprint(path: Path) -> str:
         GoneError: it is not there any more.
         UnreadableError: it cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            start = file.read(PROBE_BYTES)
-            file.seek(max(size - PROBE_BYTES, 0))
-            return f"{size}-{digest(start + file.read(PROBE_BYTES))}"
-    except FileNotFoundError:
-        raise GoneError(f"{path} is gone: its new name is read by the next run") from None
-    except OSError as error:
-        raise UnreadableError(f"the capture {path} cannot be read: {error.strerror}") from None
+    with told(path), path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        start = file.read(PROBE_BYTES)
+        file.seek(max(size - PROBE_BYTES, 0))
+        return f"{size}-{digest(start + file.read(PROBE_BYTES))}"

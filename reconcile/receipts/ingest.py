@@ -22,7 +22,7 @@ from reconcile.days import iso
 from reconcile.engine import quote
 from reconcile.errors import InputError
 from reconcile.receipts.database import Query
-from reconcile.receipts.identity import GoneError, Known, Place, entry_of
+from reconcile.receipts.identity import Known, Place, entry_of
 from reconcile.receipts.intake import (
     COUNTED,
     PARTS,
@@ -33,7 +33,7 @@ from reconcile.receipts.intake import (
     Progress,
     Wishes,
 )
-from reconcile.receipts.lines import Mark, is_quiet
+from reconcile.receipts.lines import GoneError, Mark, is_quiet
 from reconcile.store import Ledger, Staged, Store
 from reconcile.tables import RECEIPTS, REJECTED_LINES, REJECTS, Table
 
@@ -110,9 +110,11 @@ def ingest(
                 taken.captures.append(capture)
                 if capture.damage and is_quiet(path):
                     taken.problems.append(Problem(f"{path}: {capture.damage}", unread=False))
-        except (GoneError, CutError):
+        except (GoneError, CutError) as error:
             if place:
                 intake.drop(place)
+            if is_quiet(path):  # nobody has rotated it, so the next run would end the same way
+                taken.problems.append(Problem(str(error), unread=True))
         except InputError as error:
             if place:
                 intake.drop(place)
@@ -140,7 +142,7 @@ def _take(store: Store, intake: Intake, known: Known, place: Place) -> Capture |
         rejected = store.query(REJECTED_LINES, store.days(REJECTED_LINES))
         if intake.stands_in(place, other, receipts, rejected):
             intake.drop(place)
-            known.forget_print(other, place.fingerprint)
+            known.note_part(other, place)
             return None
     if not capture.receipts + capture.rejects and not before:
         return capture if capture.lines else None  # a header alone is no identity

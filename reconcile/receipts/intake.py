@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from reconcile import border
 from reconcile.engine import beside, quote
 from reconcile.errors import ContractError, InputError
-from reconcile.receipts import json_fields, normalise, table_fields
+from reconcile.receipts import normalise, table_fields
 from reconcile.receipts.database import Query, read_rows
 from reconcile.receipts.fields import NOT_A_RECEIPT
 from reconcile.receipts.formats import Block, Reading, Work, found_in
@@ -90,8 +90,8 @@ class Wishes:
 class Intake:
     """Reads captures into the engine's tables `parts` and `raw_parts`."""
 
-    def __init__(self, con: Backend, reading: Wishes, progress: Progress) -> None:
-        self.con, self._wishes, self._progress = con.con, reading, progress
+    def __init__(self, con: Backend, wishes: Wishes, progress: Progress) -> None:
+        self.con, self._wishes, self._progress = con.con, wishes, progress
         [threads] = self.con.execute("SELECT current_setting('threads')").fetchone() or (1,)
         self._threads, self._at_once = int(threads), min(int(threads), MOST_AT_ONCE)
         # Blocks side by side, each worked on by one thread: that of ours. The engine's own would
@@ -237,7 +237,7 @@ class Intake:
         fields = block.fields
         given = [name for name in fields.column_names if fields[name].null_count < len(fields)]
         signature = verify(fields, self._wishes.secrets)
-        told = json_fields.batches(fields.append_column("signature", signature))
+        told = fields.append_column("signature", signature)
         con.register("fields", told)
         lines = normalise.lines("fields", given, source, self._wishes.pii)
         con.execute(f"INSERT INTO {PARTS} BY NAME {lines}")

@@ -20,6 +20,7 @@ from reconcile.engine import quote
 from reconcile.receipts import query_fields
 from reconcile.receipts.fields import (
     CAPTURED_AT,
+    ENVELOPE,
     FIELDS,
     NESTED,
     NESTED_ID,
@@ -30,14 +31,13 @@ from reconcile.receipts.fields import (
     meaning,
     plain,
     spellings,
+    table,
 )
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 DEEPEST = 5
-# The engine works on batches side by side: one for a whole block would keep one thread busy.
-BATCH_ROWS = 4096
 NO_JSON = "it is no JSON object"
 SEVERAL = "it holds several payloads: capture one a line"
 OBJECT = r"json_valid(text) AND (text[1] = '{' OR regexp_matches(text, '^\s*\{'))"
@@ -65,7 +65,7 @@ def from_json(con: DuckDBPyConnection, lines: pa.Table) -> pa.Table:
     done, rows = [], lines.select(["line", "text"])
     if pc.any(told).as_py():
         aside = lines.filter(told)
-        done.append(_shaped(aside, blank=aside["blank"], problem=aside["problem"]))
+        done.append(table(aside["line"], blank=aside["blank"], problem=aside["problem"]))
         rows = rows.filter(pc.invert(told))
     return pa.concat_tables([*done, *from_texts(con, _level(rows, {}))] or [SCHEMA.empty_table()])
 
@@ -82,26 +82,26 @@ def from_texts(con: DuckDBPyConnection, rows: pa.Table, *, queries: bool = False
             break
         found, rows = _one_level(con, rows, last=depth == DEEPEST - 1)
         done += found
-    return [table for table in done if table.num_rows]
+    return [part for part in done if part.num_rows]
 
 
 def _one_level(
     con: DuckDBPyConnection, rows: pa.Table, *, last: bool
 ) -> tuple[list[pa.Table], pa.Table]:
     """The receipts of this level and what is none, and the payloads of its envelopes."""
-    con.register("level", batches(rows))
+    con.register("level", rows)
     try:
         shapes = _shapes(con)
         done = []
         if shapes.receipts:
-            fields = con.execute(_extraction(shapes)).to_arrow_table(BATCH_ROWS)
+            fields = con.execute(_extraction(shapes)).to_arrow_table()
             if not pc.all(fields["is_receipt"], skip_nulls=False).as_py():
                 whole = pc.fill_null(fields["is_receipt"], fill_value=False)
                 left = fields["line"].filter(pc.invert(whole))
                 fields = fields.filter(whole)
                 done.append(_receipts(con, rows, fields, shapes))
                 rows = rows.filter(pc.is_in(rows["line"], left.combine_chunks()))
-                con.register("level", batches(rows))
+                con.register("level", rows)
             else:
                 return [_receipts(con, rows, fields, shapes)], rows.slice(0, 0)
         opened, strangers = _envelopes(con, shapes, last=last)
@@ -239,7 +239,7 @@ def _receipts(
         columns |= {n: pc.if_else(listed, _singles(columns[n]), columns[n]) for n in FIELDS}
         columns["exact"] = pc.and_(columns["exact"], pc.invert(listed))
         problem = pc.if_else(nested_id(columns), NESTED_ID, problem)
-    return _shaped(fields, problem=problem, **columns)
+    return table(fields["line"], problem=problem, **columns)
 
 
 def nested_id(columns: Mapping[str, Any]) -> Any:
@@ -345,7 +345,7 @@ def _sorted_out(rows: pa.Table, shapes: _Shapes, *, last: bool) -> tuple[pa.Tabl
         "text": opened["payload"], "body": body, "outer_problem": opened["problem"],
         "outer_kind": opened["kind"],
     })  # fmt: skip
-    return level, _shaped(closed, problem=closed["problem"], kind=closed["kind"])
+    return level, table(closed["line"], problem=closed["problem"], kind=closed["kind"])
 
 
 def _from_queries(rows: pa.Table) -> pa.Table:
@@ -362,17 +362,9 @@ def _from_queries(rows: pa.Table) -> pa.Table:
     values = {name: fields[name] for name in FIELDS}
     values["captured_at"], values["authorization"] = rows["outer_at"], rows["outer_authorization"]
     exact = pa.array([True] * len(text), pa.bool_())
-    return _shaped(rows, problem=problem, kind=kind, extra=fields["extra"], exact=exact, **values)
-
-
-def _shaped(rows: pa.Table, **columns: Any) -> pa.Table:
-    """Lines in the shape of `SCHEMA`; what is not given is null, and no line is blank."""
-    count = rows.num_rows
-    given = {"line": rows["line"], "blank": pa.array([False] * count, pa.bool_())} | columns
-    return pa.table(
-        [given[f.name].cast(f.type) if f.name in given else pa.nulls(count, f.type)
-         for f in SCHEMA], schema=SCHEMA,
-    )  # fmt: skip
+    return table(
+        rows["line"], problem=problem, kind=kind, extra=fields["extra"], exact=exact, **values
+    )
 
 
 def _level(rows: pa.Table, columns: dict[str, Any]) -> pa.Table:
@@ -383,8 +375,6 @@ def _level(rows: pa.Table, columns: dict[str, Any]) -> pa.Table:
 
 
 def _rank(name: str, every: list[str]) -> tuple[int, int]:
-    from reconcile.receipts.fields import ENVELOPE
-
     return ENVELOPE.index(plain(name)), every.index(name)
 
 
@@ -402,8 +392,3 @@ def _first(values: list[str]) -> str:
 
 def _pointer(*names: str) -> str:
     return quote("".join("/" + n.replace("~", "~0").replace("/", "~1") for n in names))
-
-
-def batches(table: pa.Table) -> pa.Table:
-    """A table in batches that the engine works on side by side."""
-    return pa.Table.from_batches(table.to_batches(max_chunksize=BATCH_ROWS), table.schema)

@@ -185,7 +185,7 @@ _UTF_16 = Compression("UTF-16", b"", lambda path: path.open("rb"))
 
 def compression(path: Path) -> Compression:
     """How a file is compressed, by its first bytes."""
-    with _told(path), path.open("rb") as file:
+    with told(path), path.open("rb") as file:
         start = file.read(8)
     return next((c for c in COMPRESSIONS if start.startswith(c.magic)), PLAIN)
 
@@ -198,21 +198,18 @@ def opened(path: Path) -> Iterator[Source]:
         GoneError: the file is not there any more.
         UnreadableError: it cannot be opened.
     """
-    with _told(path):
+    with told(path):
         kind = compression(path)
         size, file = path.stat().st_size, kind.open(path)
     try:
-        first = Source(path, file, kind, size)
-        start = first.read(4)
+        start = Source(path, file, kind, size).read(4)
         file.close()
-        with _told(path):
+        with told(path):
             file = kind.open(path)  # a reader that met damage cannot be wound back
         if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             file = _Utf8(file, "utf-16")
             kind = kind if kind is not PLAIN else _UTF_16
         source = Source(path, file, kind, size)
-        if not start:
-            source.damage = first.damage  # a library may tell it once only
         if start.startswith(codecs.BOM_UTF8):
             source.read(len(codecs.BOM_UTF8))
         yield source
@@ -289,9 +286,8 @@ class Lines:
         self.waits = len(rest) + dropped
         closed = source.is_compressed and not source.damage
         if rest and (closed or self._is_whole(rest) or self._ended(source.damage, self.waits)):
-            if self._split is split_objects:
-                rest = rest.replace(b"\n", b" ")
-            table = _table(rest + b"\n", self.mark.line + 1)
+            whole = rest.replace(b"\n", b" ") if self._split is split_objects else rest
+            table = _table(whole + b"\n", self.mark.line + 1)
             done = rest + last if dropped else rest
             self._advance(done, self.waits, table.num_rows, unended=True)
             self.waits = 0
@@ -376,7 +372,7 @@ def _table(block: bytes, first: int) -> pa.Table:
 def _blank(block: bytes, offsets: np.ndarray) -> pa.Array:
     """Which lines hold spaces only; few begin with one, and only they are looked at."""
     blank = np.frombuffer(block, np.uint8)[offsets[:-1]] <= ord(" ")
-    for n in np.flatnonzero(blank).tolist():
+    for n in np.flatnonzero(blank & (np.diff(offsets) > 1)).tolist():
         blank[n] = not block[offsets[n] : offsets[n + 1]].strip(SPACES.encode())
     return pa.array(blank)
 
@@ -394,7 +390,7 @@ def _decode(block: bytes, offsets: np.ndarray) -> tuple[pa.Array, pa.Array]:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def told(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:

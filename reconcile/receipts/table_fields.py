@@ -26,14 +26,14 @@ from reconcile.receipts.fields import (
     CAPTURED_AT,
     NESTED_ID,
     NUMBER_ID,
-    SCHEMA,
     TWICE,
     Meaning,
     meaning,
     plain,
     spellings,
+    table,
 )
-from reconcile.receipts.lines import LONGEST_LINE_BYTES
+from reconcile.receipts.lines import LONGEST_LINE_BYTES, GoneError
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -130,14 +130,6 @@ def _payloads(
     return pa.concat_tables(parts)
 
 
-def table(line: Any, **columns: Any) -> pa.Table:
-    """Lines in the shape of `SCHEMA`; what is not given is null, no line is blank, none exact."""
-    count = len(line)
-    given = {"line": line, "blank": pa.array([False] * count),
-             "exact": pa.array([False] * count)} | columns  # fmt: skip
-    return pa.table([given.get(f.name, pa.nulls(count, f.type)) for f in SCHEMA], schema=SCHEMA)
-
-
 @dataclass(frozen=True)
 class Header:
     """A CSV's first line: how it separates, and the names of its columns."""
@@ -187,10 +179,12 @@ def from_csv(con: DuckDBPyConnection, lines: pa.Table, header: Header, where: st
 
 
 def _named(names: tuple[str, ...], rows: pa.Table) -> dict[str, Any]:
-    """Columns by their names; of two with one name the second has a number."""
+    """Columns by their names; of two with one name the second has a space, which means nothing."""
     found: dict[str, Any] = {}
     for n, name in enumerate(names):
-        found[name if name not in found else f"{name} {n}"] = pc.if_else(
+        while name in found:
+            name += " "
+        found[name] = pc.if_else(
             pc.equal(rows[f"c{n}"], ""), pa.scalar(None, pa.string()), rows[f"c{n}"]
         )
     return found
@@ -220,6 +214,7 @@ def parquet_rows(
     """A parquet file's rows, as numbers, columns of text by name, and the names of the numeric.
 
     Raises:
+        GoneError: it is not there any more.
         InputError: it cannot be read.
     """
     import duckdb
@@ -238,6 +233,8 @@ def parquet_rows(
             line = batch.column(0)
             yield line, dict(zip(columns, batch.columns[1:], strict=True)), numeric
     except duckdb.Error as error:
+        if not path.exists():
+            raise GoneError(f"{where} is gone: its new name is read by the next run") from None
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"{where} cannot be read as parquet: {reason}") from None
 
