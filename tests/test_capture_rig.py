@@ -140,7 +140,7 @@ def test_a_callback_is_a_receipt(nginx: rig.Nginx) -> None:
 
 
 @needs_rig
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_ordeal(tmp_path: Path, seed: int) -> None:
     """Rotated, renamed, packed, copied, truncated, read at any moment: each is one receipt."""
     many = rig.callbacks(random.Random(seed), 600)

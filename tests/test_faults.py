@@ -123,11 +123,11 @@ def night(small: Generated, account: Account, configure: Any) -> Iterator[Night]
 
     def settings(**flags: Any) -> Settings:
         found: Settings = configure(
-            read_timeout="1s", retries=5, poll_first="20ms", poll_max="40ms", **flags
+            read_timeout="800ms", retries=5, poll_first="20ms", poll_max="40ms", **flags
         )
         return found
 
-    with Sandbox(small.folder, pending_seconds=0, seconds_per_million=0, stall_seconds=1.3,
+    with Sandbox(small.folder, pending_seconds=0, seconds_per_million=0, stall_seconds=1.0,
                  truncate_after=500) as sandbox:  # fmt: skip
         yield Night(sandbox, settings, account, small)
 
