@@ -72,11 +72,15 @@ def instant(clean: str) -> str:
 
 def instant_or_epoch(clean: str) -> str:
     """As `instant`; digits alone are seconds, milliseconds or microseconds since 1970."""
-    # Casts that fail are slow: only what looks like such a number is tried.
+    # All in whole numbers of 64 bits: decimals of more digits are slow, and casts that fail are.
     digits = rf"regexp_full_match({clean}, '\d{{9,16}}(\.\d*)?')"
-    number = f"CASE WHEN {digits} THEN try_cast({clean} AS DECIMAL(38, 6)) END"
-    scale = f"CASE WHEN {number} < 1e11 THEN 1000000 WHEN {number} < 1e14 THEN 1000 ELSE 1 END"
-    since = _whole_ms(f"(({number} * {scale})::BIGINT // 1000)")
+    whole = f"try_cast(split_part({clean}, '.', 1) AS BIGINT)"
+    thousandths = f"try_cast(left(rpad(split_part({clean}, '.', 2), 3, '0'), 3) AS BIGINT)"
+    scaled = (
+        f"CASE WHEN {whole} < 100_000_000_000 THEN {whole} * 1000 + {thousandths} "
+        f"WHEN {whole} < 100_000_000_000_000 THEN {whole} ELSE {whole} // 1000 END"
+    )
+    since = _whole_ms(f"CASE WHEN {digits} THEN {scaled} END")
     return f"coalesce({instant(clean)}, {since})"
 
 
@@ -180,4 +184,4 @@ def _make_key(file: Path) -> None:
 
 
 def _whole_ms(milliseconds: str) -> str:
-    return f"make_timestamptz({milliseconds} * 1000)"
+    return f"make_timestamptz(({milliseconds}) * 1000)"

@@ -26,6 +26,8 @@ def connect(
         "autoinstall_known_extensions": "false",
         # It tells files apart by their time; partitions are replaced faster than that.
         "enable_external_file_cache": "false",
+        # What it holds does not last: checkpoints of it would cost time for nothing.
+        "checkpoint_threshold": "1TB",
         # Progress is ours to show; DuckDB would print its own bar on a terminal.
         "enable_progress_bar": "false",
     }

@@ -310,9 +310,10 @@ def in_order(con: Backend, view: str, order: str, few: Iterable[str], words: str
     con.con.execute(f"CREATE OR REPLACE TEMP TABLE {name}_words AS "
                     f"SELECT DISTINCT word FROM ({words}) WHERE word IS NOT NULL")  # fmt: skip
     [count] = con.con.execute(f"SELECT count(*) FROM {name}_words").fetchone() or (0,)
-    kind = f"{name}_word" if count <= FEW_WORDS else "VARCHAR"
+    few_words = 0 < count <= FEW_WORDS
+    kind = f"{name}_word" if few_words else "VARCHAR"
     undo = f"DROP VIEW IF EXISTS {name}; DROP TABLE {name}_words;"
-    if count <= FEW_WORDS:
+    if few_words:
         sort = f"SELECT word FROM {name}_words ORDER BY word"
         con.con.execute(f"CREATE TYPE {kind} AS ENUM ({sort})")
         undo += f" DROP TYPE {kind};"

@@ -628,3 +628,16 @@ def test_the_invented_world(taken: Taken, world: Generated) -> None:
     assert sum(c.rejects for c in read) == world.rejects
     headers = sum(c.format == "csv" for c in read)
     assert sum(c.blank for c in read) == world.blank + headers
+
+
+@pytest.mark.parametrize(("text", "milliseconds"), [
+    ("1767600000", 1767600000000), ("1767600000.", 1767600000000), ("1767600000.5", 1767600000500),
+    ("1767600000.1239999999", 1767600000123), ("99999999999", 99999999999000),
+    ("100000000000", 100000000000), ("1767600000123.9999", 1767600000123),
+    ("1767600000123999", 1767600000123), ("100000000000000", 100000000000), ("12345678", None),
+    ("17676000001239999", None), ("1767600000.1.2", None), ("-1767600000", None),
+])  # fmt: skip
+def test_epochs(con: Any, text: str, milliseconds: int | None) -> None:
+    """Seconds, milliseconds, microseconds, with any fraction; never rounded up."""
+    query = f"SELECT epoch_ms({border.instant_or_epoch('v')}) FROM (SELECT '{text}' AS v)"
+    assert con.con.execute(query).fetchone() == (milliseconds,)

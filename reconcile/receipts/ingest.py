@@ -34,11 +34,14 @@ from reconcile.receipts.intake import (
     Wishes,
 )
 from reconcile.receipts.lines import GoneError, Mark, is_quiet
-from reconcile.store import Ledger, Staged, Store
+from reconcile.store import Ledger, Staged, Store, in_order, prepared
 from reconcile.tables import RECEIPTS, REJECTED_LINES, REJECTS, Table
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
+
+# Columns of few words: see `in_order`.
+FEW = ("source", "account_id", "product", "network_code", "status", "error_code", "signature")
 
 
 @dataclass(frozen=True)
@@ -241,8 +244,13 @@ class _Addition:
                    "WHERE cut IS NULL OR line <= cut")  # fmt: skip
         parts = RAW_PARTS if table is REJECTED_LINES else PARTS
         both = f"({old}) UNION ALL (SELECT {columns} FROM {parts} WHERE {condition})"
-        rows = f"SELECT * FROM ({both}) ORDER BY {', '.join(table.key)}"
-        return self.store.write(self.con, rows, table, day, self.as_of)
+        few = [name for name in FEW if name in table.names]
+        words = f"SELECT DISTINCT unnest([{', '.join(few)}]) AS word FROM ({both})"
+        with (
+            prepared(self.con, both, table) as view,
+            in_order(self.con, view, ", ".join(table.key), few, words) as ordered,
+        ):
+            return self.store.write_view(self.con, ordered, table, day, self.as_of)
 
 
 def _captured_span(store: Store, con: Backend, day: str) -> list[str]:

@@ -46,6 +46,8 @@ NUMBERS = (
     r'(?i)"(?:api[-_]?key|client[-_]?ref|err[-_]?code|message[-_]?timestamp|msisdn|'
     r'network[-_]?code|nonce|price|scts|status|to)"\s*:\s*[^"\sn]'
 )
+# Lines that are no objects are named one by one up to so many.
+FEW_OTHERS = 1000
 # Where envelopes keep what is not of the payload.
 HEADERS = ("Authorization", "authorization")
 TIMES = ("/requestContext/timeEpoch", "/requestContext/time")
@@ -95,15 +97,13 @@ def _one_level(
         done = []
         if shapes.receipts:
             fields = con.execute(_extraction(shapes)).to_arrow_table()
-            if not pc.all(fields["is_receipt"], skip_nulls=False).as_py():
-                whole = pc.fill_null(fields["is_receipt"], fill_value=False)
-                left = fields["line"].filter(pc.invert(whole))
-                fields = fields.filter(whole)
-                done.append(_receipts(con, rows, fields, shapes))
-                rows = rows.filter(pc.is_in(rows["line"], left.combine_chunks()))
-                con.register("level", rows)
-            else:
+            whole = pc.fill_null(fields["is_receipt"], fill_value=False)
+            if pc.all(whole).as_py():
                 return [_receipts(con, rows, fields, shapes)], rows.slice(0, 0)
+            left = fields["line"].filter(pc.invert(whole))
+            done.append(_receipts(con, rows, fields.filter(whole), shapes))
+            rows = rows.filter(pc.is_in(rows["line"], left.combine_chunks()))
+            con.register("level", rows)
         opened, strangers = _envelopes(con, shapes, last=last)
         return [*done, strangers], opened
     finally:
@@ -115,12 +115,14 @@ class _Shapes:
     """The different lists of keys that lines have, and what each of them means."""
 
     meanings: dict[tuple[str, ...], Meaning]
-    all_objects: bool
+    others: list[int]
 
     @property
     def is_object(self) -> str:
-        """SQL that tells the lines that are objects; none is parsed for it where all are."""
-        return "true" if self.all_objects else OBJECT
+        """SQL that tells the lines that are objects; where the others are few, none is parsed."""
+        if len(self.others) > FEW_OTHERS:
+            return OBJECT
+        return f"line NOT IN ({', '.join(map(str, self.others))})" if self.others else "true"
 
     @property
     def receipts(self) -> list[tuple[str, ...]]:
@@ -157,10 +159,13 @@ class _Shapes:
 
 def _shapes(con: DuckDBPyConnection) -> _Shapes:
     found = con.execute(
-        f"SELECT DISTINCT CASE WHEN {OBJECT} THEN json_keys(text) END FROM level"
+        f"SELECT keys, list(line) FILTER (keys IS NULL) "
+        f"FROM (SELECT line, CASE WHEN {OBJECT} THEN json_keys(text) END AS keys FROM level) "
+        "GROUP BY keys"
     ).fetchall()
-    told = sorted(tuple(keys) for (keys,) in found if keys is not None)
-    return _Shapes({keys: meaning(keys) for keys in told}, (None,) not in found)
+    others: list[int] = next((lines for keys, lines in found if keys is None), [])
+    told = sorted(tuple(keys) for keys, _ in found if keys is not None)
+    return _Shapes({keys: meaning(keys) for keys in told}, others)
 
 
 def _extraction(shapes: _Shapes) -> str:
@@ -387,7 +392,9 @@ def _extracted(pointers: list[str]) -> str:
 
 
 def _first(values: list[str]) -> str:
-    return f"coalesce({', '.join(values)}, NULL)" if values else "NULL::VARCHAR"
+    if len(values) > 1:
+        return f"coalesce({', '.join(values)})"
+    return values[0] if values else "NULL::VARCHAR"
 
 
 def _pointer(*names: str) -> str:

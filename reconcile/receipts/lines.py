@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 from reconcile.errors import InputError, UnreadableError
 from reconcile.receipts import objects
 
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 10 << 20
 MOST_LINES = 1 << 17
 # No receipt is nearly as long; the rest of a longer line is passed over, and it is a reject.
 LONGEST_LINE_BYTES = 1 << 20
