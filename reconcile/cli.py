@@ -42,6 +42,8 @@ SETTING_FLAGS = {
     "longest_validity": "The longest ttl you send with [7d].",
     "grace": "How long lost webhooks are retried [24h].",
     "too_fast": "Delivered sooner than this is too fast [800ms].",
+    "capabilities": "CSV of what networks' receipts are worth.",
+    "campaign": "Regular expression whose group `campaign` is in client_ref.",
     "pii": "What becomes of recipients: hash, keep or drop [hash].",
     "pii_key_file": "Key of that hash [made once in your configuration folder].",
     "signature_method": "How receipts are signed; the secret is VONAGE_SIGNATURE_SECRET.",
@@ -65,7 +67,8 @@ FETCHING = ("store", "base_url", "via", "account_id", "products", "lookback", "f
             "refresh_limit", "max_billed_records", "memory_limit", "threads",
             "temp_directory")  # fmt: skip
 JUDGING = ("store", "account_id", "products", "currency", "validity", "longest_validity", "grace",
-           "too_fast", "pii", "memory_limit", "threads", "temp_directory")  # fmt: skip
+           "too_fast", "capabilities", "campaign", "pii", "memory_limit", "threads",
+           "temp_directory")  # fmt: skip
 INGESTING = ("store", "pii", "pii_key_file", "signature_method", "memory_limit", "threads",
              "temp_directory")  # fmt: skip
 

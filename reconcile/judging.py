@@ -20,7 +20,16 @@ from reconcile.days import DAY, days_between, iso, matures_at
 from reconcile.engine import quote
 from reconcile.errors import ContractError
 from reconcile.settings import Settings
-from reconcile.store import UNDATED, Ledger, Staged, Store, in_order, parquet_query, prepared
+from reconcile.store import (
+    UNDATED,
+    Ledger,
+    Staged,
+    Store,
+    in_order,
+    parquet_query,
+    prepared,
+    write_parquet,
+)
 from reconcile.tables import (
     ERROR_CODES,
     ORPHANS,
@@ -120,6 +129,7 @@ def judge_day(bench: Bench, day: date, *, covered: bool) -> Judged:
     counts = _counts(bench)
     if counts["final"] and not counts["receipts"]:
         return Judged(day, counts, closed=False, deaf=True)
+    _mask_outages(bench, verdicts, counts)
     closed = _is_closed(bench, day, counts)
     orphans = judge_orphans(bench, day, covered=covered, closed=closed)
     parts = [verdicts, orphans, *_summarise(bench, day)]
@@ -208,6 +218,28 @@ def _judge_messages(bench: Bench, day: date) -> Staged:
     return staged
 
 
+def _mask_outages(bench: Bench, staged: Staged, counts: dict[str, int]) -> None:
+    """Lets webhooks that were lost while our own capture was down say so."""
+    from reconcile.judge import outages as core
+
+    if counts["missing"] < core.LEAST_MESSAGES * core.LEAST_SHARE:
+        return
+    table = bench.con.table
+
+    found = core.outages(table("verdicts_of_day"), bench.as_of, bench.settings.grace)
+    bench.con.con.execute(f"CREATE OR REPLACE TABLE outages AS {bench.con.compile(found)}")
+    if not bench.ask("SELECT count(*) AS n FROM outages")["n"]:
+        return
+    view = bench.view(
+        "masked", VERDICTS, lambda: core.masked(table("verdicts_of_day"), table("outages"))
+    )
+    aside = staged.path.with_name("masked.parquet")
+    order = "message_id, account_id, product"
+    with in_order(bench.con, view, order, FEW, _words(bench)) as ordered:
+        write_parquet(bench.con, ordered, VERDICTS, aside, bench.as_of)
+    aside.replace(staged.path)
+
+
 def _verdicts(bench: Bench, *, several_owners: bool) -> ibis.Table:
     from ibis import _
 
@@ -216,7 +248,8 @@ def _verdicts(bench: Bench, *, several_owners: bool) -> ibis.Table:
     s = bench.settings
     records, receipts = bench.con.table("records_of_day"), bench.con.table("receipts_in_reach")
     pairs = pair.pair(records, receipts, pair.Scope(bench.as_of, several_owners))
-    judged = rules.judge(pairs, rules.Limits(bench.as_of, s.validity, s.grace, s.too_fast))
+    known = s.capability_table()
+    judged = rules.judge(pairs, rules.Limits(bench.as_of, s.validity, s.grace, s.too_fast, known))
     named = {
         "record_status": _.status,
         "record_error_code": _.error_code,

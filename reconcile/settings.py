@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from reconcile import capabilities
+from reconcile.capabilities import Capability
 from reconcile.days import parse_duration
 from reconcile.errors import SettingsError
 
@@ -154,6 +156,13 @@ class Settings(BaseSettings):
         timedelta(milliseconds=800), description="Delivered sooner than this is too fast."
     )
 
+    capabilities: Path | None = Field(
+        None, description="CSV of what networks' receipts are worth (capabilities.py)."
+    )
+    campaign: str | None = Field(
+        None, description="Regular expression whose group `campaign` is in client_ref."
+    )
+
     pii: Literal["hash", "keep", "drop"] = Field("hash", description="What becomes of recipients.")
     pii_key_file: Path | None = Field(None, description="Key of the hash (default: made once).")
 
@@ -188,6 +197,19 @@ class Settings(BaseSettings):
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
             raise ValueError("must be https://HOST, without credentials")
         return url.rstrip("/")
+
+    @field_validator("campaign")
+    @classmethod
+    def _a_pattern(cls, pattern: str | None) -> str | None:
+        if not pattern:
+            return None
+        try:
+            groups = re.compile(pattern).groupindex
+        except re.error as error:
+            raise ValueError(f"is no regular expression ({error})") from None
+        if "campaign" not in groups:
+            raise ValueError("needs a group (?P<campaign>...), which is the campaign's name")
+        return pattern
 
     @field_validator("memory_limit")
     @classmethod
@@ -250,6 +272,14 @@ class Settings(BaseSettings):
             found[""] = next(iter(found.values()))
         return found
 
+    def capability_table(self) -> tuple[Capability, ...]:
+        """What is known of networks' receipts; empty without a table.
+
+        Raises:
+            SettingsError: a line of the table is wrong.
+        """
+        return capabilities.load(self.capabilities) if self.capabilities else ()
+
     def owners(self) -> list[Owner]:
         """Whose records are ours, as far as that is known without their secrets."""
         if self.accounts:
@@ -288,6 +318,7 @@ def load(config: Path | None = None, **flags: Any) -> Settings:
             raise SettingsError(f"two [[dlr_sql]] are named {query.name}: their rows would mix")
         if bool(query.url_env) == bool(query.url_file):
             raise SettingsError(f"dlr_sql {query.name}: name its URL with url_env or url_file")
+    found.capability_table()  # what is wrong with it is told before anything is done
     if found.longest_validity < found.validity:
         raise SettingsError("longest_validity is shorter than validity: raise it")
     return found

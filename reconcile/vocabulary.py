@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-RULES_VERSION = "1"
+RULES_VERSION = "2"
 UNKNOWN = "unknown"
 # Every message has exactly one.
 VERDICTS = ("confirmed", "pending", "missing", "unknown", "suspect", "not_expected")

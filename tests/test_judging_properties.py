@@ -76,7 +76,8 @@ def test_traffic_reaches_every_rule() -> None:
         traffic = Traffic(seed, 1000)
         for row in core.judged(traffic.records, traffic.receipts, several_owners=True):
             seen |= {row["verdict"], *row["reasons"]}
-    assert seen == {*VERDICTS, *GRID_SENTENCES, *(rule.name for rule in RULES)}
+    of_a_table = {"no_receipt_expected", "untrusted_network"}  # test_capabilities.py
+    assert seen == {*VERDICTS, *GRID_SENTENCES, *(rule.name for rule in RULES)} - of_a_table
 
 
 @few

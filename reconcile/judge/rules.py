@@ -18,7 +18,9 @@ import pyarrow as pa
 from ibis import _
 
 from reconcile import vocabulary as words
+from reconcile.capabilities import ALL_NETWORKS, Capability
 from reconcile.judge.pair import NO, epoch_ms
+from reconcile.tables import small_table
 
 Holds = Callable[[Any, "Limits"], ibis.Value]
 
@@ -37,6 +39,7 @@ class Limits:
     validity: timedelta
     grace: timedelta
     too_fast: timedelta
+    capabilities: tuple[Capability, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,8 @@ GRID_SENTENCES = {
 }
 
 REFINEMENTS = (
+    Rule("no_receipt_expected", "not_expected", "The capability table says that this network sends no receipts, and none came.",
+         lambda p, _l: (p.capability == "none").fill_null(NO) & (p.receipt_class == 0)),
     Rule("record_deleted", "not_expected", "The record was deleted from the queue: no receipt was to come.",
          lambda p, _l: (p.status == "deleted").fill_null(NO) & (p.receipt_class == 0)),
     Rule("platform_expired", "missing", "Vonage expired it at its own deadline: the carrier never said.",
@@ -109,6 +114,12 @@ REFINEMENTS = (
          lambda p, _l: p.status_unheard_of, ("confirmed", "missing", "pending")),
     Rule("unmapped_error", "unknown", "An error code that nobody has documented.",
          lambda p, _l: p.error_unheard_of, ("confirmed", "missing", "pending")),
+)  # fmt: skip
+
+# Found in a whole day's verdicts (`outages.py`): it replaces `lost_webhook`.
+OUTAGE = Rule(
+    "capture_outage", "missing", "Our own capture was down: in these five minutes hardly any receipt came, on three networks or more.",
+    lambda _p, _l: NO,
 )  # fmt: skip
 
 CONTEXT = (
@@ -132,6 +143,8 @@ CONTEXT = (
          lambda p, _l: (p.price > 0) & (p.end != "delivered")),
     Rule("too_fast", None, "It was delivered sooner than a handset can answer.",
          lambda p, lim: (p.status.isin(("delivered", "read"))) & (p.latency_ms < _ms(lim.too_fast))),
+    Rule("untrusted_network", None, "The capability table says that this network's receipts are not to be believed.",
+         lambda p, _l: p.capability == "untrusted"),
 )  # fmt: skip
 
 RULES = (*CONTRADICTIONS, *REFINEMENTS, *CONTEXT)
@@ -188,7 +201,7 @@ def judge(pairs: ibis.Table, limits: Limits) -> ibis.Table:
 def _states(pairs: ibis.Table, limits: Limits) -> ibis.Table:
     """Adds what the rules speak of: the cell of the grid, times in ms, what the receipt claims."""
     as_of, grace = int(limits.as_of.timestamp() * 1000), _ms(limits.grace)
-    timed = pairs.mutate(
+    timed = _with_capability(pairs, limits.capabilities).mutate(
         received_ms=epoch_ms(_.received_at),
         validity=ibis.coalesce(_.validity_ms, _ms(limits.validity)),
         ended_after_ms=epoch_ms(_.finalized_at) - epoch_ms(_.received_at),
@@ -230,6 +243,22 @@ def _states(pairs: ibis.Table, limits: Limits) -> ibis.Table:
             (elapsed - _.validity).abs() <= ibis.least(DEADLINE_MS, _.validity * 0.1)
         ).fill_null(NO),
         end=ibis.coalesce(_.record_end, _.receipt_end),
+    )
+
+
+def _with_capability(pairs: ibis.Table, known: tuple[Capability, ...]) -> ibis.Table:
+    """Adds `capability`: what the capability table says of the network, else of the country."""
+    own = {f"{c.country} {c.network_code}": c.receipts for c in known}
+    if not own:
+        return pairs.mutate(capability=ibis.null(str))
+    given = (small_table(own, key, value) for key, value in (("_on", "_by"), ("_in", "_whole")))
+    network, country = _.country + " " + _.network_code, _.country + f" {ALL_NETWORKS}"
+    return (
+        pairs.mutate(_network=network, _country=country)
+        .left_join(next(given), [("_network", "_on")])
+        .left_join(next(given), [("_country", "_in")])
+        .mutate(capability=ibis.coalesce(_._by, _._whole))
+        .drop("_network", "_country", "_on", "_by", "_in", "_whole")
     )
 
 

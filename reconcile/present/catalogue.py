@@ -17,14 +17,21 @@ def rules_frame() -> pd.DataFrame:
     import pandas as pd
 
     from reconcile.judge.orphans import KINDS
-    from reconcile.judge.rules import CONTEXT, CONTRADICTIONS, GRID, GRID_SENTENCES, REFINEMENTS
+    from reconcile.judge.rules import (
+        CONTEXT,
+        CONTRADICTIONS,
+        GRID,
+        GRID_SENTENCES,
+        OUTAGE,
+        REFINEMENTS,
+    )
 
     cells = dict.fromkeys(tuple(c.split()) for row in GRID for c in row[1:] if " " in c)
     rows = [
         ("confirmed", "", "Record and deciding receipt tell the same end."),
         *((r.verdict, r.name, r.sentence) for r in CONTRADICTIONS),
         *((verdict, reason, GRID_SENTENCES[reason]) for verdict, reason in cells),
-        *((r.verdict, r.name, r.sentence) for r in REFINEMENTS),
+        *((r.verdict, r.name, r.sentence) for r in (*REFINEMENTS, OUTAGE)),
         *(("(context)", r.name, r.sentence) for r in CONTEXT),
         *(("(orphan)", kind, sentence) for kind, sentence in KINDS.items()),
     ]

@@ -70,6 +70,7 @@ def _prepare(folder: Path, data: Path) -> Path:
 store = {json.dumps(str(root / "store"))}
 dlr = {json.dumps([str(data / "dlr" / "*")])}
 pii_key_file = {json.dumps(str(root / "pii.key"))}
+capabilities = {json.dumps(str(data / "capabilities.csv"))}
 currency = "EUR"
 lookback = "5d"             # the demo's first night need not look further back
 longest_validity = "72h"    # we never send with a ttl above Vonage's default
