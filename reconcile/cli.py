@@ -30,6 +30,7 @@ BY = ("network", "country", "day", "reason", "error-code")
 SETTING_FLAGS = {
     "store": "Folder of the tables [store].",
     "dlr": "Glob of captured receipts; may be given several times.",
+    "send_log": "Glob of logs of what the SMS API answered; may be given several times.",
     "base_url": "Where the Reports API is [https://api.nexmo.com].",
     "via": "auto, sync or async [auto].",
     "account_id": "Account to download [the API key].",
@@ -69,8 +70,12 @@ FETCHING = ("store", "base_url", "via", "account_id", "products", "lookback", "f
 JUDGING = ("store", "account_id", "products", "currency", "validity", "longest_validity", "grace",
            "too_fast", "capabilities", "campaign", "pii", "memory_limit", "threads",
            "temp_directory")  # fmt: skip
-INGESTING = ("store", "pii", "pii_key_file", "signature_method", "memory_limit", "threads",
-             "temp_directory")  # fmt: skip
+INGESTING = ("store", "send_log", "pii", "pii_key_file", "signature_method", "memory_limit",
+             "threads", "temp_directory")  # fmt: skip
+EXPLAINING = ("store", "base_url", "account_id", "products", "currency", "validity",
+              "longest_validity", "grace", "too_fast", "capabilities", "pii", "pii_key_file",
+              "connect_timeout", "read_timeout", "retries", "retry_longest", "refresh_limit",
+              "max_billed_records", "memory_limit", "threads", "temp_directory")  # fmt: skip
 
 Command = Callable[..., Any]
 
@@ -89,9 +94,9 @@ def settings_flags(*names: str) -> Callable[[Command], Command]:
         wrapped: Command = loaded
         for name in reversed(names):
             option = f"--{name.replace('_', '-')}"
-            wrapped = click.option(option, name, help=SETTING_FLAGS[name], multiple=name == "dlr")(
-                wrapped
-            )
+            wrapped = click.option(
+                option, name, help=SETTING_FLAGS[name], multiple=name in ("dlr", "send_log")
+            )(wrapped)
         return click.option(
             "--config", type=click.Path(path_type=Path), help="Settings file [reconcile.toml]."
         )(wrapped)
@@ -296,7 +301,7 @@ def ingest(
       reconcile ingest --dry-run old-captures/
       reconcile ingest '/var/log/dlr/*.ndjson.gz'
     """
-    if not (paths or settings.dlr or (settings.dlr_sql and not dry_run)):
+    if not (paths or settings.dlr or ((settings.dlr_sql or settings.send_log) and not dry_run)):
         raise UsageError("name the captures to read, or set dlr in the settings")
     if dry_run:
         _preview(settings, paths or tuple(settings.dlr), _moment(as_of), form, allow_empty)
@@ -305,7 +310,10 @@ def ingest(
     from reconcile.present.progress import progress
 
     with progress() as tell, job.opened(settings, _moment(as_of), tell) as this:
-        job.ingest(this, paths, allow_empty=allow_empty)
+        if not paths:
+            job.ingest_send_logs(this)
+        if paths or settings.dlr or settings.dlr_sql:
+            job.ingest(this, paths, allow_empty=allow_empty)
         job.finish(this, "ingest")
     captures = this.manifest.get("captures", [])
     for capture in captures:
@@ -315,7 +323,13 @@ def ingest(
                       if capture["strangers"] else "")
                    + (f"; {capture['waits']} bytes wait for their line's end"
                       if capture["waits"] else ""))  # fmt: skip
-    if not captures:
+    logs = this.manifest.get("send_logs", [])
+    for log in logs:
+        lines = (
+            "{source}: {format}, {lines} lines = {answers} answers + {rejects} rejects + {blank}"
+        )
+        click.echo((lines + " blank; {messages} messages, {refused} refused").format(**log))
+    if not captures and not logs:
         click.echo("nothing new")
     _refuse([hole["reason"] for hole in this.holes])
 
@@ -367,7 +381,8 @@ def judge(
     from reconcile.present.progress import progress
 
     with progress() as tell, job.opened(settings, _moment(as_of), tell, given=bool(as_of)) as this:
-        job.judge(this, job.plan(this, _asked(date_, from_, to), offline=True))
+        asked = _asked(date_, from_, to)
+        job.judge(this, job.plan(this, asked, offline=True), heal=asked.start is None)
         job.finish(this, "judge")
     _tell_end(this, show=sys.stdout.isatty())
 
@@ -392,6 +407,78 @@ def show(
     from reconcile.present.show import show as shown
 
     click.echo(shown(settings, _asked(date_, from_, to), by, worst, form), nl=False)
+
+
+@cli.command()
+@click.argument("ids", metavar="[MESSAGE_ID]...", nargs=-1)
+@click.option("--recipient", is_flag=True, help="All messages to a number, read from stdin.")
+@click.option("--client-ref", help="All messages sent with this reference.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True,
+              help="Of a number or a reference at most so many, the newest.")  # fmt: skip
+@click.option("--refresh", is_flag=True, help="Ask Vonage for their newest state by id first.")
+@settings_flags(*EXPLAINING)
+@click.option("--as-of", help="Judge as things were known then [when the day was judged last].")
+@click.option("--format", "form", type=click.Choice(("table", "json")), default="table")
+def explain(
+    ids: tuple[str, ...], recipient: bool, client_ref: str | None, limit: int, refresh: bool,
+    settings: Settings, as_of: str | None, form: str,
+) -> None:  # fmt: skip
+    """Explains single messages: record, receipts, verdict, and the rules that held.
+
+    It judges them anew, as of when their day was judged last, and asks Vonage nothing unless
+    --refresh is given, which is billed as any record is. The number of --recipient is asked for on
+    a terminal, and never an argument, which others could see.
+
+    \b
+    Examples:
+      reconcile explain 0A000000C1D20001
+      reconcile explain --client-ref order-17 --format json
+      reconcile explain --recipient < number.txt
+      reconcile explain 0A000000C1D20001 --refresh
+    """
+    from reconcile import explaining
+    from reconcile.present.explained import explained
+    from reconcile.run import looked_at
+
+    if bool(ids) + recipient + (client_ref is not None) != 1:
+        raise UsageError("name message ids, or --recipient, or --client-ref: one of them")
+    given = explaining.Given(ids, _number(settings) if recipient else None, client_ref, limit)
+    moment, refreshed = _moment(as_of), None
+    if refresh:
+        refreshed = _refresh(settings, given, moment)
+    with looked_at(settings, moment) as this:
+        found = explaining.explain(this, given, moment if as_of or refresh else None)
+    click.echo(explained(found, form), nl=False)
+    if refreshed and refreshed.reopened:
+        click.echo(f"reconcile: news of {', '.join(refreshed.reopened)}: the next run judges "
+                   "it again", err=True)  # fmt: skip
+    if found.are_more:
+        click.echo(f"reconcile: only the newest {limit} are shown: raise --limit", err=True)
+    problems = [explaining.not_here(each, asked=refresh) for each in found.unknown]
+    if refreshed and refreshed.failure:
+        for problem in problems:
+            click.echo(f"reconcile: {problem}", err=True)
+        raise refreshed.failure
+    _refuse(problems)
+
+
+def _refresh(settings: Settings, given: Any, moment: datetime) -> Any:
+    from reconcile import explaining
+    from reconcile.present.progress import progress
+    from reconcile.run import opened
+
+    settings.credentials()  # says what is missing
+    with progress() as tell, opened(settings, moment, tell) as this:
+        return explaining.refresh(this, given)
+
+
+def _number(settings: Settings) -> str:
+    """A handset's number, from a terminal or from stdin: others can see arguments."""
+    if settings.pii == "drop":
+        raise UsageError("recipients are not kept (pii is drop): name message ids or --client-ref")
+    if sys.stdin.isatty():
+        return str(click.prompt("Number (country code first)", err=True))
+    return sys.stdin.readline()
 
 
 @cli.command()

@@ -69,11 +69,12 @@ def run(
                 fetch(this, vonage, days)
             with stage(this, "ingest"):
                 heard = ingest(this)
+                ingest_send_logs(this)
             if this.unread:
                 raise InputError("; ".join(this.unread))
             if heard:
                 with stage(this, "judge"):
-                    judge(this, days)
+                    days = judge(this, days, heal=asked.start is None)
                 with stage(this, "ask again"):
                     doubtful = ask_again(this, vonage, days)
                 if doubtful:
@@ -197,6 +198,26 @@ def ingest(this: Run, patterns: Sequence[str] = (), *, allow_empty: bool = False
     return not nothing and not this.unread
 
 
+def ingest_send_logs(this: Run) -> None:
+    """Reads what is new of the logs of what the SMS API answered at sending."""
+    from reconcile.receipts.ingest import find
+    from reconcile.sendlog import ingest as logs
+
+    files, nothing = find(this.settings.send_log)
+    for pattern in nothing:
+        this.hole("*", f"{pattern} matches no file: is the send log there?")
+    taken = logs.ingest(this.store, this.con, this.ledger, files, this.as_of, this.settings.pii,
+                        this.progress)  # fmt: skip
+    for log in taken.logs:
+        this.note("send_logs", {
+            "source": log.source, "path": log.path, "format": log.format,
+            **{name: getattr(log, name) for name in (*logs.COUNTED, "strangers", "waits")},
+        })  # fmt: skip
+    for problem in taken.problems:
+        this.hole("*", problem.reason)
+    this.log_is_whole = not nothing and not taken.problems
+
+
 def queries_of(settings: Settings) -> list[Query]:
     """The databases that receipts are captured in."""
     from reconcile.receipts.database import Query
@@ -216,15 +237,33 @@ def wishes(settings: Settings) -> Wishes:
     return Wishes(settings.pii, secrets)
 
 
-def judge(this: Run, days: list[date]) -> None:
-    """Judges and publishes each day whose records are here; a deaf day is a hole."""
-    from reconcile import judging
+def judge(this: Run, days: list[date], *, heal: bool = False) -> list[date]:
+    """Judges and publishes each day whose records are here; a deaf day is a hole.
+
+    Args:
+        this: the run.
+        days: which days.
+        heal: whether to judge closed days too whose inputs changed since.
+
+    Returns:
+        The days that were to be judged.
+    """
+    from reconcile import healing, judging
+    from reconcile.sendlog import judging as sendlog
 
     ours = this.settings.account_ids() | this.ledger.accounts
     named = {hole["day"] for hole in this.holes}
     with judging.Bench(
-        this.store, this.con, this.ledger, this.settings, this.as_of, frozenset(ours)
-    ) as bench:
+        this.store, this.con, this.ledger, this.settings, this.as_of, frozenset(ours),
+        this.log_is_whole,
+    ) as bench:  # fmt: skip
+        if heal:
+            again = healing.touched(
+                bench,
+                lambda day: _is_covered(this, bench, day),
+                lambda day: _is_recorded(this, day),
+            )
+            days = sorted(again.union(days))
         for day in days:
             if is_here(this, day):
                 _judge_day(this, bench, day)
@@ -235,9 +274,15 @@ def judge(this: Run, days: list[date]) -> None:
         alone = _days_of_receipts_alone(this)
         for lone in alone:
             this.store.publish([judging.judge_orphans(bench, lone, covered=False)])
+        timeless = sendlog.judge_unrecorded(bench, None, covered=False)
+        this.store.publish([timeless] if timeless else [])
     looked_at = {*map(str, days), *(str(lone or UNDATED) for lone in alone)}
-    this.ledger.changed = [day for day in this.ledger.changed if day not in looked_at]
+    left = set() if heal else set(this.ledger.changed) - looked_at
+    this.ledger.changed = sorted(left)
+    left = set() if heal else set(this.ledger.send_changed) - looked_at - {UNDATED}
+    this.ledger.send_changed = sorted(left)
     this.store.save(this.ledger)
+    return days
 
 
 def _days_of_receipts_alone(this: Run) -> list[date | None]:
@@ -247,11 +292,28 @@ def _days_of_receipts_alone(this: Run) -> list[date | None]:
     return [*days, *([None] if UNDATED in this.store.days(RECEIPTS) else [])]
 
 
+def _is_covered(this: Run, bench: Any, day: date) -> bool:
+    """Whether all days to which a day's receipts can belong were downloaded whole."""
+    from reconcile import judging
+
+    return all(is_all_here(this, d) for d in judging.covering_days(bench, day))
+
+
+def _is_recorded(this: Run, day: date) -> bool:
+    """Whether the SMS API's records of a day and of those beside it were downloaded whole."""
+    from reconcile.sendlog.judging import covering_days
+
+    sources = [s for s in sources_of(this.settings, this.ledger) if s.product == "SMS"]
+    days = covering_days(day)
+    return bool(sources) and all(is_whole(this.ledger, s, d) for s in sources for d in days)
+
+
 def _judge_day(this: Run, bench: Any, day: date) -> None:
     from reconcile import judging
 
-    covered = all(is_all_here(this, d) for d in judging.covering_days(bench, day))
-    judged = judging.judge_day(bench, day, covered=covered)
+    judged = judging.judge_day(
+        bench, day, covered=_is_covered(this, bench, day), recorded=_is_recorded(this, day)
+    )
     this.progress(f"judged {day}", judged.counts["messages"])
     if judged.deaf:
         this.hole(day, "records ended and not one receipt came: are the captures whole?")

@@ -16,9 +16,10 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from reconcile import vocabulary as words
-from reconcile.days import DAY, days_between, iso, matures_at
+from reconcile.days import DAY, days_between, iso, matures_at, parse_moment
 from reconcile.engine import quote
-from reconcile.errors import ContractError
+from reconcile.errors import ContractError, SettingsError
+from reconcile.sendlog import judging as sendlog
 from reconcile.settings import Settings
 from reconcile.store import (
     UNDATED,
@@ -31,6 +32,8 @@ from reconcile.store import (
     write_parquet,
 )
 from reconcile.tables import (
+    CAMPAIGNS,
+    CHANGES,
     ERROR_CODES,
     ORPHANS,
     REASONS,
@@ -75,10 +78,21 @@ class Bench:
     settings: Settings
     as_of: datetime
     accounts: frozenset[str]
+    log_is_whole: bool = True
     _open: ExitStack = field(default_factory=ExitStack)
     _views: dict[str, str] = field(default_factory=dict)
 
     def __enter__(self) -> Bench:
+        import duckdb
+
+        if self.settings.campaign:
+            try:
+                self.con.con.execute("SELECT regexp_extract('', $1)", [self.settings.campaign])
+            except duckdb.Error:
+                raise SettingsError(
+                    "setting campaign: the engine cannot read this regular expression: use RE2's "
+                    "syntax, without looking ahead or behind"
+                ) from None
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -111,7 +125,7 @@ class Bench:
         return self._views[key]
 
 
-def judge_day(bench: Bench, day: date, *, covered: bool) -> Judged:
+def judge_day(bench: Bench, day: date, *, covered: bool, recorded: bool = False) -> Judged:
     """Gives every message of a day its verdict and publishes the day's tables.
 
     A day whose records ended while not one receipt came stays as it was published before: it is a
@@ -121,6 +135,8 @@ def judge_day(bench: Bench, day: date, *, covered: bool) -> Judged:
         bench: what to work with.
         day: the UTC day.
         covered: whether all days to which its receipts can belong were downloaded.
+        recorded: whether it and the days beside it were: only then can a message that the send log
+            has be unrecorded.
 
     Raises:
         ContractError: a sum that must close is open.
@@ -134,10 +150,22 @@ def judge_day(bench: Bench, day: date, *, covered: bool) -> Judged:
     orphans = judge_orphans(bench, day, covered=covered, closed=closed)
     parts = [verdicts, orphans, *_summarise(bench, day)]
     counts |= _check(bench, day, counts, {part.table: part for part in parts})
-    bench.store.publish(parts)
-    bench.ledger.judged[str(day)] = {"as_of": iso(bench.as_of), "closed": closed}
+    unrecorded = sendlog.judge_unrecorded(bench, day, covered=recorded)
+    counts |= sendlog.counts(bench, unrecorded)
+    # Changes come first: once the verdicts are replaced, nobody can tell what they were.
+    parts += [unrecorded] if unrecorded else []
+    bench.store.publish([*_changes(bench, day), *parts])
+    bench.ledger.judged[str(day)] = {
+        "as_of": iso(bench.as_of), "closed": closed, "first": _first_judged(bench, day),
+        "covered": covered, "recorded": recorded, "slices": slices_of(bench.ledger, day),
+    }  # fmt: skip
     bench.store.save(bench.ledger)
     return Judged(day, counts, closed)
+
+
+def slices_of(ledger: Ledger, day: date) -> int:
+    """Of how many slices a day's records are; more than before: some of them are new."""
+    return sum(entry["start"][:10] == str(day) for entry in ledger.downloads)
 
 
 def receipt_days(bench: Bench, day: date) -> list[str]:
@@ -208,9 +236,13 @@ def _judge_messages(bench: Bench, day: date) -> Staged:
         "SELECT count(*) AS n FROM (SELECT DISTINCT account_id, product FROM records_of_day)"
     )
     several = owners["n"] > 1
+    logged = bench.log_is_whole and sendlog.has_log(bench, day)
+    if logged:
+        sendlog.lay(bench, day)
     view = bench.view(
-        f"verdicts_{several}", VERDICTS, lambda: _verdicts(bench, several_owners=several)
-    )
+        f"verdicts_{several}_{logged}", VERDICTS,
+        lambda: _verdicts(bench, several_owners=several, logged=logged),
+    )  # fmt: skip
     order = ", ".join(("message_id", *(("account_id", "product") if several else ())))
     with in_order(bench.con, view, order, FEW, _words(bench)) as ordered:
         staged = bench.store.write_view(bench.con, ordered, VERDICTS, str(day), bench.as_of)
@@ -240,14 +272,19 @@ def _mask_outages(bench: Bench, staged: Staged, counts: dict[str, int]) -> None:
     aside.replace(staged.path)
 
 
-def _verdicts(bench: Bench, *, several_owners: bool) -> ibis.Table:
+def _verdicts(bench: Bench, *, several_owners: bool, logged: bool) -> ibis.Table:
     from ibis import _
 
     from reconcile.judge import pair, rules
+    from reconcile.judge.sendlog import with_unsent
 
     s = bench.settings
     records, receipts = bench.con.table("records_of_day"), bench.con.table("receipts_in_reach")
-    pairs = pair.pair(records, receipts, pair.Scope(bench.as_of, several_owners))
+    scope = pair.Scope(bench.as_of, several_owners)
+    pairs = pair.pair(records, receipts, scope)
+    if logged:
+        sent = bench.con.table("sent_of_day"), bench.con.table("sent_around")
+        pairs = with_unsent(pairs, *sent, scope)
     known = s.capability_table()
     judged = rules.judge(pairs, rules.Limits(bench.as_of, s.validity, s.grace, s.too_fast, known))
     named = {
@@ -276,13 +313,58 @@ def _words(bench: Bench) -> str:
     ])  # fmt: skip
 
 
+def _first_judged(bench: Bench, day: date) -> str:
+    """The as_of with which a day was judged first."""
+    told = bench.ledger.judged.get(str(day), {})
+    return str(told.get("first", told.get("as_of", iso(bench.as_of))))
+
+
+def _changes(bench: Bench, day: date) -> list[Staged]:
+    """Stages this as_of's changes with those of a day, whose verdicts are staged."""
+    from reconcile.judge import changes as core
+
+    now = iso(bench.as_of)
+    part = now.replace("-", "").replace(":", "")
+    before = bench.store.about(VERDICTS, day)
+    if before is None or _first_judged(bench, day) == now:
+        if part in bench.store.days(CHANGES):
+            return []
+        none = parquet_query(CHANGES, [])
+        return [bench.store.write(bench.con, none, CHANGES, part, bench.as_of)]
+    here = bench.store.query(CHANGES, [part])
+    again = before["as_of"] == now  # judged twice by one run, or by one that was stopped
+    is_back = parse_moment(before["as_of"]) > bench.as_of
+    is_other = before["rules_version"] != words.RULES_VERSION
+    bench.lay("verdicts_before", bench.store.query(VERDICTS, [day]))
+    bench.lay("changes_so_far", here)
+    bench.lay("changes_of_day", f"SELECT * FROM ({here}) WHERE {again} AND date = DATE '{day}'")
+    bench.lay("judging", f"SELECT DATE '{day}' AS date, {is_back} AS is_back, "
+                         f"{is_other} AS is_other")  # fmt: skip
+    table = bench.con.table
+
+    def build() -> ibis.Table:
+        day_of = table("judging")
+        own = core.changes(table("verdicts_before"), table("verdicts_of_day"), day_of,
+                           table("changes_of_day"))  # fmt: skip
+        others = table("changes_so_far").anti_join(day_of, "date")
+        return own.union(others).order_by(list(CHANGES.key))
+
+    return [bench.write("changes", CHANGES, part, build)]
+
+
 def _summarise(bench: Bench, day: date) -> list[Staged]:
     from reconcile import summarise
     from reconcile.judge.rules import CONTEXT_NAMES
 
     table, part = bench.con.table, str(day)
     currency = bench.settings.currency or UNKNOWN
+    pattern = bench.settings.campaign
+    by_campaign = [
+        bench.write("campaigns", CAMPAIGNS, part, lambda: summarise.campaigns(
+            table("verdicts_of_day"), table("the_day"), pattern))
+    ] if pattern else []  # fmt: skip
     return [
+        *by_campaign,
         bench.write("summary", SUMMARY, part, lambda: summarise.summary(
             table("verdicts_of_day"), table("lone"), table("the_day"), bench.as_of, currency)),
         bench.write("reasons", REASONS, part, lambda: summarise.reasons(

@@ -41,6 +41,7 @@ class Run:
     manifest: dict[str, Any] = field(default_factory=dict)
     holes: list[dict[str, str]] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
+    log_is_whole: bool = True  # the send log: what is not in one that is half here says nothing
 
     def hole(self, day: date | str, reason: str, account_id: str = "") -> None:
         """Notes that a day (`*`: every day) is incomplete, and why."""

@@ -129,6 +129,9 @@ class Settings(BaseSettings):
     dlr_sql: list[SqlCapture] = Field(
         default=[], description="Receipts captured in databases, in tables."
     )
+    send_log: Annotated[list[str], NoDecode, BeforeValidator(_globs)] = Field(
+        default=[], description="Globs of the logs of what the SMS API answered at sending."
+    )
     base_url: str = Field("https://api.nexmo.com", description="Where the Reports API is.")
     via: Literal["auto", "sync", "async"] = Field("auto", description="Which Reports API.")
     products: Annotated[list[Literal["SMS", "MESSAGES"]], NoDecode, BeforeValidator(_words)] = (

@@ -5,6 +5,7 @@
       ledger.json                                  what was downloaded, captured and judged
       runs/AS_OF-RUN.json                          one manifest a run, written last
       TABLE/day=YYYY-MM-DD/TABLE.parquet           one file a partition
+      changes/as_of=YYYYMMDDTHHMMSSZ/changes.parquet
       .work/                                       staging, downloads under way, the lock
 
 A partition is replaced by one rename of a file that was checked and synced before. A reader
@@ -40,7 +41,7 @@ from reconcile.errors import (
     StoreVersionError,
     UsageError,
 )
-from reconcile.tables import BY_NAME, Table, conform, file_metadata
+from reconcile.tables import BY_NAME, METADATA_KEY, Table, conform, file_metadata
 
 if TYPE_CHECKING:
     import ibis
@@ -80,6 +81,10 @@ class Ledger:
         intake: what an ingest set out to publish and did not finish: cuts, days, reject_days.
         receipt_days: partition of `receipts` → first and last day of its capture times.
         changed: partitions of `receipts` that no run has judged since they changed.
+        send_logs: source → what `captures` holds of one, and answers, messages, refused
+            (sendlog.ingest).
+        send_intake: what an ingest of send logs set out to publish, as `intake`.
+        send_changed: partitions of `sent` that no run has judged since they changed.
         judged: day → as_of, closed.
     """
 
@@ -89,6 +94,9 @@ class Ledger:
     intake: dict[str, Any] = field(default_factory=dict)
     receipt_days: dict[str, list[str]] = field(default_factory=dict)
     changed: list[str] = field(default_factory=list)
+    send_logs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    send_intake: dict[str, Any] = field(default_factory=dict)
+    send_changed: list[str] = field(default_factory=list)
     judged: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
@@ -176,14 +184,24 @@ class Store:
     def days(self, table: Table) -> list[str]:
         """The partitions that a table has, by name, in order."""
         return sorted(
-            p.name.removeprefix("day=")
-            for p in (self.root / table.name).glob("day=*")
+            p.name.removeprefix(f"{table.partition}=")
+            for p in (self.root / table.name).glob(f"{table.partition}=*")
             if (p / f"{table.name}.parquet").exists()
         )
 
     def query(self, table: Table, days: Iterable[date | str]) -> str:
         """SQL of the rows of these days, in the contract's types; days without a file add none."""
         return parquet_query(table, [p for p in (self.path(table, d) for d in days) if p.exists()])
+
+    def about(self, table: Table, day: date | str) -> dict[str, Any] | None:
+        """What a partition says of itself (`tables.file_metadata`); None where there is none."""
+        import pyarrow.parquet as pq
+
+        path = self.path(table, day)
+        if not path.exists():
+            return None
+        found: dict[str, Any] = json.loads(pq.read_metadata(path).metadata[METADATA_KEY.encode()])
+        return found
 
     def read(self, con: Backend, table: Table, days: Iterable[date | str]) -> ibis.Table:
         """The rows of these days, held against the contract; days without a file add none."""
@@ -430,7 +448,7 @@ def _disk(path: Path) -> Iterator[None]:
 
 
 def _partition(table: Table, day: date | str) -> Path:
-    return Path(table.name, f"day={day}", f"{table.name}.parquet")
+    return Path(table.name, f"{table.partition}={day}", f"{table.name}.parquet")
 
 
 def _sync(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +11,15 @@ import ibis.expr.datatypes as dt
 from ibis import _
 
 from reconcile import vocabulary as words
-from reconcile.tables import ERROR_CODES, GROUP, PERCENTILES, REASONS, SUMMARY, small_table
+from reconcile.tables import (
+    CAMPAIGNS,
+    ERROR_CODES,
+    GROUP,
+    PERCENTILES,
+    REASONS,
+    SUMMARY,
+    small_table,
+)
 from reconcile.vocabulary import RULES_VERSION
 
 # The quantile of the normal distribution that leaves 2.5 % on either side.
@@ -34,27 +43,42 @@ def summary(
         as_of: up to when things were known.
         currency: what to call money that names no currency (for rows with orphans alone).
     """
-    both = _messages(verdicts).union(_orphans(orphans, currency))
+    keys = [name for name in GROUP if name != "date"]
+    alone = {"orphans": _zero(), "uncovered": _zero(), "foreign_orphans": _zero()}
+    both = _messages(verdicts, keys, NAMES, alone).union(_orphans(orphans, currency))
     counts = [name for name in both.columns if name not in (*GROUP, *NAMES)]
-    grouped = both.group_by([name for name in GROUP if name != "date"]).agg(
+    grouped = both.group_by(keys).agg(
         **{name: _[name].max() for name in NAMES},
         **{name: _[name].max() if name.startswith("latency") else _[name].sum() for name in counts},
     )
-    told = _.messages - _.pending - _.not_expected
-    rated = grouped.mutate(
-        **rates("missing", _.missing - _.missing_capture_outage, told - _.missing_capture_outage),
-        **rates("unknown", _.unknown, told),
-        **rates("suspect", _.suspect, told),
-    )
     return (
-        rated.cross_join(day.select("date", "is_closed"))
+        _rated(grouped)
+        .cross_join(day.select("date", "is_closed"))
         .mutate(
             network_verdict=ibis.null(str),
             as_of=ibis.literal(as_of, type=dt.Timestamp(timezone="UTC", scale=6)),
             rules_version=ibis.literal(RULES_VERSION),
         )
         .select(SUMMARY.names)
-        .order_by([name for name in GROUP if name != "date"])
+        .order_by(keys)
+    )
+
+
+def campaigns(verdicts: ibis.Table, day: ibis.Table, pattern: str) -> ibis.Table:
+    """One row an account × campaign × currency of a day.
+
+    Args:
+        verdicts, day: as for `summary`.
+        pattern: a regular expression whose group `campaign` is in `client_ref`.
+    """
+    group = re.compile(pattern).groupindex["campaign"]
+    named = _.client_ref.re_extract(pattern, group).nullif("").fill_null(words.UNKNOWN)
+    keys = ["account_id", "campaign", "currency"]
+    return (
+        _rated(_messages(verdicts.mutate(campaign=named), keys, (), {}))
+        .cross_join(day.select("date"))
+        .select(CAMPAIGNS.names)
+        .order_by(keys)
     )
 
 
@@ -98,14 +122,26 @@ def error_codes(verdicts: ibis.Table, day: ibis.Table) -> ibis.Table:
     )
 
 
-def _messages(verdicts: ibis.Table) -> ibis.Table:
+def _rated(counted: ibis.Table) -> ibis.Table:
+    told = _.messages - _.pending - _.not_expected
+    return counted.mutate(
+        **rates("missing", _.missing - _.missing_capture_outage, told - _.missing_capture_outage),
+        **rates("unknown", _.unknown, told),
+        **rates("suspect", _.suspect, told),
+    )
+
+
+def _messages(
+    verdicts: ibis.Table, keys: list[str], names: tuple[str, ...], alone: dict[str, ibis.Value]
+) -> ibis.Table:
+    """Counts and money of messages by `keys`; `alone`: what only receipts without a record have."""
     end = ibis.coalesce(_ended(_.record_status), _ended(_.receipt_status))
     first = _.reasons[0]
     return (
         verdicts.mutate(end=end, first=first)
-        .group_by([name for name in GROUP if name != "date"])
+        .group_by(keys)
         .agg(
-            **{name: _[name].max() for name in NAMES},
+            **{name: _[name].max() for name in names},
             messages=_.count(),
             **{name: _.count(where=_.verdict == name) for name in words.VERDICTS},
             **{
@@ -115,8 +151,7 @@ def _messages(verdicts: ibis.Table) -> ibis.Table:
             delivered=_.count(where=_.end.isin(("delivered", "read"))),
             failed=_.count(where=_.end.isin(("failed", "rejected", "undeliverable", "deleted"))),
             expired=_.count(where=_.end == "expired"),
-            orphans=_zero(),
-            uncovered=_zero(),
+            **alone,
             receipts=_.receipts.sum().cast("int64"),
             duplicate_receipts=_.duplicates.sum().cast("int64"),
             latencies=_.latency_ms.quantile(
@@ -146,6 +181,7 @@ def _orphans(orphans: ibis.Table, currency: str) -> ibis.Table:
         .agg(
             n=_.count(),
             uncovered=_.count(where=_.kind == "uncovered"),
+            foreign=_.count(where=_.kind == "foreign_account"),
         )
     )
     money = ibis.literal(0).cast("decimal(38, 8)")
@@ -157,6 +193,7 @@ def _orphans(orphans: ibis.Table, currency: str) -> ibis.Table:
         **{name: _zero() for name in zeros},
         orphans=_.n - _.uncovered,
         uncovered=_.uncovered,
+        foreign_orphans=_.foreign,
         receipts=_.n,
         duplicate_receipts=_zero(),
         spend=money,

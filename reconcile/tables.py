@@ -53,6 +53,7 @@ class Table:
     Attributes:
         written: whether any command writes it yet.
         private: whether its files are for their owner only.
+        partition: what its partitions are named after: a `day`, or an `as_of`.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Table:
     columns: tuple[Column, ...]
     written: bool = True
     private: bool = False
+    partition: str = "day"
 
     @property
     def schema(self) -> pa.Schema:
@@ -164,7 +166,8 @@ REJECTS = Table(
         _required(
             "kind",
             TEXT,
-            "`unreadable`, `not_a_receipt:…` (what it is), `malformed_record`, `other_channel`.",
+            "`unreadable`, `not_a_receipt:…` or `not_an_answer:…` (what it is instead), "
+            "`malformed_record`, `other_channel`.",
         ),
         _required(
             "reason", TEXT, "What was wrong with it, and how to mend it where that is known."
@@ -235,6 +238,16 @@ ORPHANS = Table(
 _GROUP = (_DATE, _ACCOUNT_ID, _COUNTRY, _COUNTRY_NAME, _NETWORK_CODE, _NETWORK_NAME, _CURRENCY)
 _GROUP_KEY = ("date", "account_id", "country", "network_code", "currency")
 GROUP = _GROUP_KEY
+# Columns of `summary` that `campaigns` has as well.
+CAMPAIGN_COUNTS = (
+    "messages", "confirmed", "pending", "missing", "unknown", "suspect", "not_expected",
+    "missing_lost_webhook", "missing_carrier_silent", "missing_platform_expired",
+    "missing_unattributed", "missing_capture_outage", "delivered", "failed", "expired", "receipts",
+    "duplicate_receipts", "missing_rate", "missing_rate_low", "missing_rate_high", "unknown_rate",
+    "unknown_rate_low", "unknown_rate_high", "suspect_rate", "suspect_rate_low",
+    "suspect_rate_high", "latency_p50_ms", "latency_p95_ms", "latency_p99_ms", "spend",
+    "spend_unconfirmed",
+)  # fmt: skip
 
 
 def _count(name: str, sentence: str) -> Column:
@@ -275,6 +288,10 @@ SUMMARY = Table(
         _count("expired", "Messages whose end is expired."),
         _count("orphans", "Receipts of the day that join no record."),
         _count("uncovered", "Unjoined receipts whose record may lie in days not downloaded."),
+        _count(
+            "foreign_orphans",
+            "Of the orphans, those whose api-key is none of our accounts.",
+        ),
         _count("receipts", "Receipts of these messages, plus orphans and uncovered."),
         _count("duplicate_receipts", "How many of them repeat an earlier one."),
         *_rates("missing"),
@@ -295,6 +312,46 @@ SUMMARY = Table(
         _required("as_of", TIME, "The moment up to which receipts and records were known."),
         _required("rules_version", TEXT, "Version of the rules that judged."),
     ),
+)
+
+CAMPAIGNS = Table(
+    "campaigns",
+    "account × campaign × currency of a day; written where the setting `campaign` names them",
+    ("date", "account_id", "campaign", "currency"),
+    (
+        _DATE,
+        _ACCOUNT_ID,
+        _required(
+            "campaign", TEXT, "What the setting `campaign` takes out of client_ref, or `unknown`."
+        ),
+        _CURRENCY,
+        *(c for c in SUMMARY.columns if c.name in CAMPAIGN_COUNTS),
+    ),
+)
+
+CHANGES = Table(
+    "changes",
+    "a message whose verdict, or what made it, is another one than when its day was judged before",
+    ("date", "account_id", "product", "message_id"),
+    (
+        _DATE,
+        _ACCOUNT_ID,
+        _PRODUCT,
+        _MESSAGE_ID,
+        _COUNTRY,
+        _NETWORK_CODE,
+        Column("from_verdict", TEXT, "Its verdict before; null if its record was not there."),
+        _required("from_reasons", pa.list_(TEXT), "What made that verdict."),
+        _required("to_verdict", TEXT, "Its verdict as of this file's as_of."),
+        _required("to_reasons", pa.list_(TEXT), "What made it."),
+        _required(
+            "why",
+            TEXT,
+            "One of record_appeared, as_of_earlier, receipt_came, record_changed, rules_changed, "
+            "time_passed.",
+        ),
+    ),
+    partition="as_of",
 )
 
 REASONS = Table(
@@ -326,6 +383,40 @@ ERROR_CODES = Table(
     ),
 )
 
+_SENT_COLUMNS = (
+    Column("account_id", TEXT, "API key that the log names, if it does."),
+    _RECIPIENT,
+    Column("network_code", TEXT, "MCC and MNC that the API expected (its `network`)."),
+    Column("price", MONEY, "What the API said that it would cost."),
+    _CLIENT_REF,
+    Column("sent_at", TIME, "When it was sent, by the log's own time; null if it has none."),
+    _required("source", TEXT, "The send log that holds the line: `send_log:` and its path."),
+    _LINE,
+    _required("part", pa.int32(), "Number of the message within its line, from 1."),
+)
+
+SENT = Table(
+    "sent",
+    "a message that a line of the send log names",
+    ("source", "line", "part"),
+    (
+        Column("message_id", TEXT, "Vonage's id of it; null only where it was refused."),
+        _required("status", TEXT, "The API's answer: 0 is accepted, all others are refused."),
+        *_SENT_COLUMNS,
+    ),
+)
+
+UNRECORDED = Table(
+    "unrecorded",
+    "a message that the API accepted, and of which Reports has no record",
+    ("message_id",),
+    (
+        _MESSAGE_ID,
+        _required("kind", TEXT, "`unrecorded`, `uncovered` or `foreign_account`."),
+        *_SENT_COLUMNS,
+    ),
+)
+
 NETWORKS = Table(
     "networks",
     "country × network code (`*`: the whole country) × span judged as a whole",
@@ -352,8 +443,12 @@ TABLES: tuple[Table, ...] = (
     VERDICTS,
     ORPHANS,
     SUMMARY,
+    CAMPAIGNS,
     REASONS,
     ERROR_CODES,
+    CHANGES,
+    SENT,
+    UNRECORDED,
     NETWORKS,
 )
 BY_NAME = {table.name: table for table in TABLES}

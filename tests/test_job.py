@@ -151,7 +151,7 @@ def test_one_account_refused_leaves_the_others_whole(sandbox: Sandbox) -> None:
     (hole,) = ended.holes
     assert hole["account_id"] == "b0b0b0b0"
     assert "Unauthorized" in hole["reason"]
-    assert ended.manifest["judged"][0]["messages"] == 27
+    assert ended.manifest["judged"][0]["messages"] == 29
     (path,) = Path("store/runs").glob("*.json")
     assert json.loads(path.read_text())["incomplete"] == ended.holes
 

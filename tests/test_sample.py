@@ -13,8 +13,8 @@ from reconcile.judge.rules import GRID_SENTENCES, RULES
 from reconcile.vocabulary import VERDICTS
 
 SAMPLE = Path(__file__).parent.parent / "sample_data"
-# What no single account's three days can show, and what needs verified signatures.
-ELSEWHERE = {"bad_signature", "ambiguous_account"}
+# What no single account's three days can show, and what needs verified signatures or a send log.
+ELSEWHERE = {"bad_signature", "ambiguous_account", "unsent_by_us"}
 
 
 def rows(name: str) -> list[dict[str, str]]:

@@ -94,8 +94,12 @@ def test_keys_are_those_of_the_design() -> None:
         "verdicts": ("account_id", "product", "message_id"),
         "orphans": ("source", "line"),
         "summary": group,
+        "campaigns": ("date", "account_id", "campaign", "currency"),
+        "changes": ("date", "account_id", "product", "message_id"),
         "reasons": (*group, "verdict", "reason"),
         "error_codes": (*group, "receipt_status", "receipt_error_code"),
+        "sent": ("source", "line", "part"),
+        "unrecorded": ("message_id",),
         "networks": ("date", "span", "country", "network_code"),
     }
 

@@ -49,6 +49,11 @@ def epoch_ms(moment):  # type: ignore[no-untyped-def] # a declaration: the engin
     """Milliseconds since 1970-01-01 UTC."""
 
 
+@ibis.udf.agg.builtin(signature=((dt.int64,), dt.int64))
+def bit_or(bits):  # type: ignore[no-untyped-def] # likewise: Ibis has a word for it in few engines
+    """Whatever bit any of the numbers has."""
+
+
 @dataclass(frozen=True)
 class Scope:
     """What pairing must be told beside the rows.
@@ -171,7 +176,7 @@ def _several(records: ibis.Table, receipts: ibis.Table, scope: Scope) -> ibis.Ta
         signature=_.signature.max(),
         # A repetition changes no verdict, so not even one that somebody else has sent.
         bad_signature=_.bad_signature.all(),
-        shown=_.shown.bit_or(),
+        shown=bit_or(_.shown),
     )
     message = ibis.window(group_by=ids)
     latest_first = ibis.window(
@@ -195,7 +200,7 @@ def _several(records: ibis.Table, receipts: ibis.Table, scope: Scope) -> ibis.Ta
         rank=ibis.row_number().over(latest_first),
         receipts=_.copies.sum().over(message).cast("int32"),
         events=_.count().over(message).cast("int32"),
-        shown=_.shown.bit_or().over(message),
+        shown=bit_or(_.shown).over(message),
         out_of_order=after.fill_null(NO),
     )
     outcomes = _.shown & _OUTCOMES

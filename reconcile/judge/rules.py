@@ -145,6 +145,8 @@ CONTEXT = (
          lambda p, lim: (p.status.isin(("delivered", "read"))) & (p.latency_ms < _ms(lim.too_fast))),
     Rule("untrusted_network", None, "The capability table says that this network's receipts are not to be believed.",
          lambda p, _l: p.capability == "untrusted"),
+    Rule("unsent_by_us", None, "The send log covers its hour and does not know it: another system may have sent it.",
+         lambda p, _l: p.unsent_by_us),
 )  # fmt: skip
 
 RULES = (*CONTRADICTIONS, *REFINEMENTS, *CONTEXT)
@@ -201,6 +203,8 @@ def judge(pairs: ibis.Table, limits: Limits) -> ibis.Table:
 def _states(pairs: ibis.Table, limits: Limits) -> ibis.Table:
     """Adds what the rules speak of: the cell of the grid, times in ms, what the receipt claims."""
     as_of, grace = int(limits.as_of.timestamp() * 1000), _ms(limits.grace)
+    if "unsent_by_us" not in pairs.columns:
+        pairs = pairs.mutate(unsent_by_us=NO)  # no send log, so of none can it be said
     timed = _with_capability(pairs, limits.capabilities).mutate(
         received_ms=epoch_ms(_.received_at),
         validity=ibis.coalesce(_.validity_ms, _ms(limits.validity)),
@@ -263,11 +267,12 @@ def _with_capability(pairs: ibis.Table, known: tuple[Capability, ...]) -> ibis.T
 
 
 def _grid() -> ibis.Table:
-    cells = [(*cell.split(), None)[:2] for row in GRID for cell in row[1:]]
+    cells = [(*cell.split(), "")[:2] for row in GRID for cell in row[1:]]
     numbers = pa.array(range(len(cells)), pa.int8())
     verdicts, reasons = (pa.array([cell[n] for cell in cells], pa.string()) for n in (0, 1))
     columns = {"grid_cell": numbers, "cell_verdict": verdicts, "cell_reason": reasons}
-    return ibis.memtable(pa.table(columns))
+    # On their way into other engines nulls of a small table may become words.
+    return ibis.memtable(pa.table(columns)).mutate(cell_reason=_.cell_reason.nullif(""))
 
 
 def _same_outcome() -> ibis.Value:

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -90,37 +90,45 @@ class Format:
     read: Callable[[DuckDBPyConnection, Reading], Iterator[Work]]
 
 
-def found_in(path: Path) -> Format | None:
+def found_in(path: Path, formats: Sequence[Format] = ()) -> Format | None:
     """The format of a capture, by its content, else by its name; None: it holds nothing yet.
 
+    Args:
+        path: the capture.
+        formats: those that it can have; none: `FORMATS`.
+
     Raises:
-        InputError: it is none of `FORMATS`.
+        InputError: it is none of them.
     """
+    formats = formats or FORMATS
+    by_name = {known.name: known for known in formats}
     start = lines.start_of(path)
     decoded = start.decode("utf-8", "replace")
     text = [line for line in decoded.split("\n") if line.strip(lines.SPACES)]
     if not text:
         return None
-    looks = [known.looks(start, text[:LOOKED_AT]) for known in FORMATS]
+    looks = [known.looks(start, text[:LOOKED_AT]) for known in formats]
     if any(looks):
-        return FORMATS[looks.index(max(looks))]
+        return formats[looks.index(max(looks))]
     name = path.name.lower()
     if re.search(r"\.(ndjson|jsonl|json|log)\b", name):
-        return BY_NAME["ndjson"]
+        return by_name["ndjson"]
     if re.search(r"\.(csv|tsv|txt)\b", name):
-        return BY_NAME["csv"]
+        return by_name["csv"]
     if b"\n" not in start and not lines.is_quiet(path):
         return None  # its first line is being written
-    names = ", ".join(BY_NAME)
+    names = ", ".join(by_name)
     raise InputError(f"the capture {path} is in no format that is known ({names}): what is it?")
 
 
 Parse = Callable[["DuckDBPyConnection", pa.Table], pa.Table]
 
 
-def _read_lines(
+def read_lines(
     parse: Parse, split: Callable[[bytes, int], Any] = split_lines
 ) -> Callable[[DuckDBPyConnection, Reading], Iterator[Work]]:
+    """A reader of lines, of which a block at once is parsed."""
+
     def read(con: DuckDBPyConnection, reading: Reading) -> Iterator[Work]:
         del con
         return (partial(_parsed, parse, block) for block in reading.lines(split))
@@ -129,10 +137,12 @@ def _read_lines(
 
 
 def _parsed(parse: Parse, block: pa.Table, con: DuckDBPyConnection) -> Block:
-    return _block(block, parse(con, block))
+    return block_of(block, parse(con, block))
 
 
-def _block(block: pa.Table, found: pa.Table) -> Block:
+def block_of(block: pa.Table, found: pa.Table) -> Block:
+    """What was found in lines, beside them."""
+
     def raw(wanted: Any) -> pa.Table:
         return block.select(["line", "raw"]).filter(pc.is_in(block["line"], wanted))
 
@@ -151,10 +161,10 @@ def _read_csv(con: DuckDBPyConnection, reading: Reading) -> Iterator[Work]:
 def _csv(above: pa.Table, block: pa.Table, reading: Reading, con: DuckDBPyConnection) -> Block:
     rest = block.slice(above.num_rows)
     if not rest.num_rows:
-        return _block(block, above)
+        return block_of(block, above)
     header = table_fields.Header.read(reading.state["header"])
     found = table_fields.from_csv(con, rest, header, f"the capture {reading.path}")
-    return _block(block, pa.concat_tables([above, found]))
+    return block_of(block, pa.concat_tables([above, found]))
 
 
 def _header(block: pa.Table, reading: Reading) -> pa.Table:
@@ -242,7 +252,13 @@ def _looks_like_csv(_start: bytes, text: list[str]) -> int:
     return SURE if len(header.names) > 1 and (means.receipt or means.envelope) else 0
 
 
-def _looks_like_objects(_start: bytes, text: list[str]) -> int:
+def looks_like_ndjson(_start: bytes, text: list[str]) -> int:
+    """How many lines are objects, as it seems."""
+    return sum(line.lstrip().startswith("{") for line in text)
+
+
+def looks_like_objects(_start: bytes, text: list[str]) -> int:
+    """Whether objects lie in an array, take several lines, or share one."""
     first = text[0].strip()
     array = first.startswith("[{") or first == "["
     return SURE if array or _pretty(text) or _glued(first) else 0
@@ -270,17 +286,16 @@ FORMATS = (
     Format("parquet", "Columns by their names, in any order.",
            lambda start, _: SURE * start.startswith(b"PAR1"), _read_parquet),
     Format("json", "An array of objects, or objects that take several lines each, or share one.",
-           _looks_like_objects, _read_lines(json_fields.from_json, split_objects)),
+           looks_like_objects, read_lines(json_fields.from_json, split_objects)),
     Format("ndjson", "A JSON object a line: a receipt, or an envelope around one.",
-           lambda _, text: sum(line.lstrip().startswith("{") for line in text),
-           _read_lines(json_fields.from_json)),
+           looks_like_ndjson, read_lines(json_fields.from_json)),
     Format("access_log", "A web server's log of GET callbacks (combined format).",
            lambda _, text: sum(bool(re.search(query_fields.ACCESS, line)) for line in text),
-           _read_lines(_from_access_log)),
+           read_lines(_from_access_log)),
     Format("csv", "A header, then a row a line; separated by comma, semicolon, tab or bar.",
            _looks_like_csv, _read_csv),
     Format("form", "A form body, query string or URL a line.",
            lambda _, text: sum(bool(re.search(ID, line) and re.search(query_fields.QUERY, line))
-                               for line in text), _read_lines(_from_queries)),
+                               for line in text), read_lines(_from_queries)),
 )  # fmt: skip
 BY_NAME = {known.name: known for known in FORMATS}

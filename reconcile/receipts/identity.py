@@ -44,9 +44,10 @@ class Place:
 
 @dataclass
 class Known:
-    """The captures that the ledger knows, found by content."""
+    """The captures that the ledger knows, found by content; `prefix` begins the names of new."""
 
     captures: dict[str, dict[str, Any]]
+    prefix: str = ""
     _by_print: dict[str, str] = field(default_factory=dict)
     _by_head: dict[tuple[int, str], list[str]] = field(default_factory=dict)
     _by_first: dict[str, list[str]] = field(default_factory=dict)
@@ -126,8 +127,9 @@ class Known:
 
     def _name(self, path: Path) -> str:
         """The path, numbered where another capture had it before."""
-        count = self._names.get(str(path), 0)
-        return str(path) if not count else f"{path}#{count + 1}"
+        name = f"{self.prefix}{path}"
+        count = self._names.get(name, 0)
+        return name if not count else f"{name}#{count + 1}"
 
     def _enter(self, source: str, entry: dict[str, Any]) -> None:
         for shown in (entry["print"], *entry.get("copies", [])):

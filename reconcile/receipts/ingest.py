@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -105,23 +105,9 @@ def ingest(
     """
     taken, intake = Taken(), Intake(con, wishes, progress)
     known = Known({source: dict(entry) for source, entry in ledger.captures.items()})
-    for path in known.own_first(files):
-        place = None
-        try:
-            place = known.place(path)
-            if place and (capture := _take(store, intake, known, place)):
-                taken.captures.append(capture)
-                if capture.damage and is_quiet(path):
-                    taken.problems.append(Problem(f"{path}: {capture.damage}", unread=False))
-        except (GoneError, CutError) as error:
-            if place:
-                intake.drop(place)
-            if is_quiet(path):  # nobody has rotated it, so the next run would end the same way
-                taken.problems.append(Problem(str(error), unread=True))
-        except InputError as error:
-            if place:
-                intake.drop(place)
-            taken.problems.append(Problem(str(error), unread=True))
+    taken.problems += read_new(
+        known, files, lambda place: _take(store, intake, known, place), taken.captures, intake.drop
+    )
     for query in queries:
         try:
             if capture := _ask(store, intake, known, query, ledger.intake):
@@ -133,6 +119,50 @@ def ingest(
     _publish(store, con, ledger, known, intake, taken.captures, as_of)
     intake.close()
     return taken
+
+
+class Read(Protocol):
+    """What a run read of one file, as far as reading one by one must know it."""
+
+    @property
+    def damage(self) -> str: ...
+
+
+R = TypeVar("R", bound=Read)
+
+
+def read_new(
+    known: Known, files: list[Path], take: Callable[[Place], R | None], taken: list[R],
+    drop: Callable[[Place], None],
+) -> list[Problem]:  # fmt: skip
+    """Reads what is new of each file; one that cannot be read stops no other.
+
+    Args:
+        known: the captures that are known.
+        files: which.
+        take: reads a place; None: nothing was new.
+        taken: where it adds what was read.
+        drop: takes back what was read of a place that failed.
+    """
+    problems = []
+    for path in known.own_first(files):
+        place = None
+        try:
+            place = known.place(path)
+            if place and (capture := take(place)):
+                taken.append(capture)
+                if capture.damage and is_quiet(path):
+                    problems.append(Problem(f"{path}: {capture.damage}", unread=False))
+        except (GoneError, CutError) as error:
+            if place:
+                drop(place)
+            if is_quiet(path):  # nobody has rotated it, so the next run would end the same way
+                problems.append(Problem(str(error), unread=True))
+        except InputError as error:
+            if place:
+                drop(place)
+            problems.append(Problem(str(error), unread=True))
+    return problems
 
 
 def _take(store: Store, intake: Intake, known: Known, place: Place) -> Capture | None:
@@ -198,12 +228,13 @@ def _publish(
         }  # fmt: skip
         ledger.changed = sorted(days.union(ledger.changed))
         store.save(ledger)  # the intent: whatever happens now, the next run knows what to undo
-        add = _Addition(store, con, as_of, broken.get("cuts", {}))
-        staged = [add.to(RECEIPTS, day, f"day = '{day}'") for day in sorted(days)]
+        add = Addition(store, con, as_of, broken.get("cuts", {}))
+        staged = [add.to(RECEIPTS, day, PARTS, f"day = '{day}'") for day in sorted(days)]
         for day in sorted(reject_days):
             wanted = "kind IS NOT NULL" if day == reject_day else "false"
-            staged.append(add.to(REJECTS, day, wanted))
-            staged.append(add.to(REJECTED_LINES, day, "true" if day == reject_day else "false"))
+            staged.append(add.to(REJECTS, day, PARTS, wanted))
+            raw_wanted = "true" if day == reject_day else "false"
+            staged.append(add.to(REJECTED_LINES, day, RAW_PARTS, raw_wanted))
         store.publish(staged)
         for part in staged:
             if part.table == RECEIPTS.name:
@@ -225,7 +256,7 @@ def _before(ledger: Ledger, source: str) -> int:
 
 
 @dataclass(frozen=True)
-class _Addition:
+class Addition:
     """Adds rows to partitions; `cuts`: behind which line of a source nothing may be there yet."""
 
     store: Store
@@ -233,7 +264,7 @@ class _Addition:
     as_of: datetime
     cuts: dict[str, int]
 
-    def to(self, table: Table, day: str, condition: str) -> Staged:
+    def to(self, table: Table, day: str, parts: str, condition: str) -> Staged:
         """Stages a partition with what it has and what these parts add."""
         columns = ", ".join(table.names)
         old = self.store.query(table, [day])
@@ -242,7 +273,6 @@ class _Addition:
             self.con.con.register("cuts", cut)
             old = (f"SELECT {columns} FROM ({old}) LEFT JOIN cuts ON source = cut_source "
                    "WHERE cut IS NULL OR line <= cut")  # fmt: skip
-        parts = RAW_PARTS if table is REJECTED_LINES else PARTS
         both = f"({old}) UNION ALL (SELECT {columns} FROM {parts} WHERE {condition})"
         few = [name for name in FEW if name in table.names]
         words = f"SELECT DISTINCT unnest([{', '.join(few)}]) AS word FROM ({both})"

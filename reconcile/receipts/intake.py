@@ -9,7 +9,7 @@ engine keeps on disk.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
@@ -136,7 +136,7 @@ class Intake:
         """
         capture = Capture(place.source, str(place.path))
         state = dict(place.entry.get("state", {}))
-        reading = Reading(place.path, place.start, _ended(place), state, place.start)
+        reading = Reading(place.path, place.start, ended(place), state, place.start)
         found = found_in(place.path)
         if found is None:
             return capture, reading
@@ -195,19 +195,9 @@ class Intake:
         """Whether all that was read of a place stands under another capture, line for line: in the
         store (`receipts` and `rejected`: SQL), or among what was read."""
         same = "message_id, status, error_code, pushed_at, captured_at, line"
-        names = {"own": place.source, "other": other}
-        found = [
-            self.con.execute(
-                f"SELECT count(*) FROM "
-                f"(SELECT {columns} FROM {mine} WHERE source = $own AND {kind} "
-                f"EXCEPT (SELECT {columns} FROM (SELECT source, {columns} FROM ({stored}) "
-                f"UNION ALL SELECT source, {columns} FROM {mine}) WHERE source = $other))", names,
-            ).fetchone()
-            for mine, columns, kind, stored in (
-                (PARTS, same, "kind IS NULL", receipts), (RAW_PARTS, "line, raw", "true", rejected),
-            )
-        ]  # fmt: skip
-        return found == [(0,), (0,)]
+        sides = ((PARTS, same, "kind IS NULL", receipts),
+                 (RAW_PARTS, "line, raw", "true", rejected))  # fmt: skip
+        return stand_in(self.con, place.source, other, sides)
 
     def days(self) -> tuple[set[str], bool]:
         """The partitions of what was read, and whether there are rejects."""
@@ -291,11 +281,35 @@ def _given(block: Block, _con: DuckDBPyConnection) -> Block:
     return block
 
 
-def _ended(place: Place) -> Callable[[str, int], bool]:
+def ended(place: Place) -> Callable[[str, int], bool]:
     """Whether nothing more is to come: the file did not grow since the last run, or for long."""
 
-    def ended(damage: str, waiting: int) -> bool:
+    def is_ended(damage: str, waiting: int) -> bool:
         same = not damage and place.entry.get("waits") == waiting
         return same or is_quiet(place.path)
 
-    return ended
+    return is_ended
+
+
+def stand_in(
+    con: DuckDBPyConnection, own: str, other: str, sides: Iterable[tuple[str, str, str, str]]
+) -> bool:
+    """Whether all rows of one source stand under another.
+
+    Args:
+        con: the engine.
+        own, other: the sources.
+        sides: for each table of what was read its name, the columns that tell its rows, which of
+            its rows are meant, and SQL of the same table in the store.
+    """
+    names = {"own": own, "other": other}
+    found = [
+        con.execute(
+            f"SELECT count(*) FROM "
+            f"(SELECT {columns} FROM {mine} WHERE source = $own AND {kind} "
+            f"EXCEPT (SELECT {columns} FROM (SELECT source, {columns} FROM ({stored}) "
+            f"UNION ALL SELECT source, {columns} FROM {mine}) WHERE source = $other))", names,
+        ).fetchone()
+        for mine, columns, kind, stored in sides
+    ]  # fmt: skip
+    return all(count == (0,) for count in found)

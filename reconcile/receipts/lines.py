@@ -26,8 +26,8 @@ import pyarrow.compute as pc
 from reconcile.errors import InputError, UnreadableError
 from reconcile.receipts import objects
 
-BLOCK_BYTES = 10 << 20
-MOST_LINES = 1 << 17
+BLOCK_BYTES = 12 << 20
+MOST_LINES = 3 << 14
 # No receipt is nearly as long; the rest of a longer line is passed over, and it is a reject.
 LONGEST_LINE_BYTES = 1 << 20
 # What is hashed of a capture's beginning, and of what lies before the offset read so far.

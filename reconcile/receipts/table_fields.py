@@ -160,6 +160,14 @@ class Header:
 
 def from_csv(con: DuckDBPyConnection, lines: pa.Table, header: Header, where: str) -> pa.Table:
     """Parses lines as CSV, each with its number in front, by which a refused one is missed."""
+    line, named, rest = csv_columns(lines, header)
+    found = from_columns(con, line, named, frozenset(), where, as_captured=True)
+    told = table(rest["line"], blank=rest["blank"], problem=rest["problem"])
+    return pa.concat_tables([found, told])
+
+
+def csv_columns(lines: pa.Table, header: Header) -> tuple[Any, dict[str, Any], pa.Table]:
+    """The numbers of lines that are rows, their columns by name, and the lines that are none."""
     text = pc.utf8_rtrim(lines["text"], characters="\r\n")
     tidy = pc.fill_null(pc.match_substring_regex(text, header.well_formed), fill_value=True)
     problem = pc.if_else(tidy, lines["problem"], BAD_QUOTES)
@@ -168,14 +176,10 @@ def from_csv(con: DuckDBPyConnection, lines: pa.Table, header: Header, where: st
     numbered = pc.binary_join_element_wise(number, text, header.delimiter).filter(good)
     rows = _parse(numbered, header).combine_chunks()
     line = pc.cast(rows["line"], pa.int64())
-    named = _named(header.names, rows)
-    found = from_columns(con, line, named, frozenset(), where, as_captured=True)
     missed = pc.is_null(pc.index_in(lines["line"], line))
     problem = pc.if_else(pc.and_(good, missed), WRONG_WIDTH, problem)
     rest = lines.set_column(lines.schema.get_field_index("problem"), "problem", problem)
-    rest = rest.filter(missed)
-    told = table(rest["line"], blank=rest["blank"], problem=rest["problem"])
-    return pa.concat_tables([found, told])
+    return line, _named(header.names, rows), rest.filter(missed)
 
 
 def _named(names: tuple[str, ...], rows: pa.Table) -> dict[str, Any]:

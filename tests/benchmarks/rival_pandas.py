@@ -395,9 +395,14 @@ def summary_of(
     lone = (
         orphans[["account_id", "country", "network_code", "kind"]]
         .fillna({"account_id": words.UNKNOWN, "network_code": words.UNKNOWN})
-        .assign(currency=CURRENCY, uncovered=orphans["kind"] == "uncovered", n=1)
+        .assign(
+            currency=CURRENCY,
+            n=1,
+            uncovered=orphans["kind"] == "uncovered",
+            foreign_orphans=orphans["kind"] == "foreign_account",
+        )
         .groupby(KEY)
-        .agg(uncovered=("uncovered", "sum"), n=("n", "sum"))
+        .agg(**{name: (name, "sum") for name in ("uncovered", "foreign_orphans", "n")})
     )
     summary = summary.join(lone, how="outer")
     counts = [name for name in summary if name not in ("country_name", "network_name")]

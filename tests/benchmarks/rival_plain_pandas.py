@@ -355,12 +355,17 @@ def summary_of(
         summary[f"latency_{name}_ms"] = rounded[share]
     lone = (
         orphans.fillna({"account_id": words.UNKNOWN, "network_code": words.UNKNOWN})
-        .assign(currency=CURRENCY, uncovered=orphans["kind"] == "uncovered", n=1)
+        .assign(
+            currency=CURRENCY,
+            n=1,
+            uncovered=orphans["kind"] == "uncovered",
+            foreign_orphans=orphans["kind"] == "foreign_account",
+        )
         .groupby(KEY)
-        .agg(uncovered=("uncovered", "sum"), n=("n", "sum"))
+        .agg(**{name: (name, "sum") for name in ("uncovered", "foreign_orphans", "n")})
     )
     summary = summary.join(lone, how="outer")
-    counts = [*sums, "uncovered", "n"]
+    counts = [*sums, "uncovered", "foreign_orphans", "n"]
     summary[counts] = summary[counts].fillna(0)
     summary["orphans"] = summary["n"] - summary["uncovered"]
     summary["receipts"] += summary["n"]

@@ -282,7 +282,7 @@ WITH counted AS (
         count(*) FILTER (ends IN ('delivered', 'read')) AS delivered,
         count(*) FILTER (ends IN ('failed', 'rejected', 'undeliverable', 'deleted')) AS failed,
         count(*) FILTER (ends = 'expired') AS expired,
-        0 AS orphans, 0 AS uncovered,
+        0 AS orphans, 0 AS uncovered, 0 AS foreign_orphans,
         sum(receipts) AS receipts, sum(duplicates) AS duplicate_receipts,
         quantile_cont(latency_ms, [0.5, 0.95, 0.99]) FILTER (ends IN ('delivered', 'read'))
             AS latencies,
@@ -301,6 +301,7 @@ lone AS (
         coalesce(network_code, 'unknown') AS network_code, '{currency}' AS currency,
         count(*) FILTER (kind <> 'uncovered') AS orphans,
         count(*) FILTER (kind = 'uncovered') AS uncovered,
+        count(*) FILTER (kind = 'foreign_account') AS foreign_orphans,
         count(*) AS receipts
     FROM orphans GROUP BY ALL
 ),
@@ -449,7 +450,8 @@ def _summary(terms: dict[str, object], records: str) -> str:
     )  # fmt: skip
     counts = (
         "messages", *verdicts, *(f"missing_{reason}" for reason in missing), "delivered", "failed",
-        "expired", "orphans", "uncovered", "receipts", "duplicate_receipts",
+        "expired", "orphans", "uncovered", "foreign_orphans",
+        "receipts", "duplicate_receipts",
     )  # fmt: skip
     rates = (
         ("missing", "(missing - missing_capture_outage)", "heard"),

@@ -16,6 +16,7 @@ from pathlib import Path
 from reconcile import border, engine
 from reconcile.days import iso
 from reconcile.receipts import ingest
+from reconcile.receipts.intake import Wishes
 from reconcile.sandbox.generate import ACCOUNT, START, generate
 from reconcile.settings import Settings
 from reconcile.store import Store
@@ -38,7 +39,8 @@ def prepare(folder: Path, messages: int) -> dict[str, object]:
         store.publish([store.write_view(con, "world", RECORDS, START, made.mature_at)])
         files, _ = ingest.find([str(made.folder / "dlr" / "*")])
         ledger = store.ledger()
-        ingest.ingest(store, con, ledger, files, made.mature_at, settings.pii, lambda *_: None)
+        wishes = Wishes(settings.pii)
+        ingest.ingest(store, con, ledger, files, [], made.mature_at, wishes, lambda *_: None)
     con.disconnect()
     shutil.rmtree(made.folder)
     shutil.rmtree(store.staging, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""The send log: what the SMS API answered at sending, which some companies keep."""

@@ -1,0 +1,272 @@
+"""Takes send logs into `sent` and `rejects`: what is new, each line once, as captures are.
+
+A log is known by its content and read on from where it ended (`receipts.identity`). What is to be
+published stands in the ledger first, so that a run stopped in between is undone by the next. Its
+sources begin with `send_log:`, so that a file may be a capture as well.
+"""
+
+# ruff: noqa: S608 - SQL is put together from names of our own; texts of others are quoted
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from reconcile.days import iso
+from reconcile.engine import quote
+from reconcile.errors import ContractError
+from reconcile.receipts.formats import Block, Reading, found_in
+from reconcile.receipts.identity import Known, Place, entry_of, is_there
+from reconcile.receipts.ingest import Addition, Problem, read_new
+from reconcile.receipts.intake import RAW_BYTES, CutError, Progress, ended, stand_in
+from reconcile.sendlog import parse
+from reconcile.store import Ledger, Store, parquet_query
+from reconcile.tables import REJECTED_LINES, REJECTS, SENT
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
+
+PREFIX = "send_log:"
+# What is read: columns of `sent` and their `day`, rejects, and the bytes of those.
+PARTS, BAD_PARTS, RAW_PARTS = "sent_parts", "sent_bad_parts", "sent_raw_parts"
+COUNTED = ("lines", "answers", "rejects", "blank", "messages", "refused")
+
+
+@dataclass
+class Log:
+    """What a run read of one send log; lines = answers + rejects + blank.
+
+    Attributes:
+        source: its name in the tables.
+        path: where it lay.
+        format: which it is in.
+        lines, answers, rejects, blank: what was read now; `strangers` of the rejects are no answer
+            by nature, the others are errors.
+        messages: what the answers name; `refused` of them were not accepted.
+        days: the partitions of its messages.
+        waits: bytes of a last line that has no end yet.
+        damage: why it could not be read to its end.
+    """
+
+    source: str
+    path: str
+    format: str = ""
+    lines: int = 0
+    answers: int = 0
+    rejects: int = 0
+    strangers: int = 0
+    blank: int = 0
+    messages: int = 0
+    refused: int = 0
+    days: set[str] = field(default_factory=set)
+    waits: int = 0
+    damage: str = ""
+
+
+@dataclass
+class Taken:
+    """What an ingest did: the logs that it read, and what is wrong with files."""
+
+    logs: list[Log] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def ingest(
+    store: Store, con: Backend, ledger: Ledger, files: list[Path], as_of: datetime, pii: str,
+    progress: Progress,
+) -> Taken:  # fmt: skip
+    """Reads what is new among `files`, and publishes it; a log that cannot be read stops no other.
+
+    Raises:
+        ContractError: lines are unaccounted for.
+    """
+    taken, intake = Taken(), _Intake(con, pii, progress)
+    known = Known({source: dict(entry) for source, entry in ledger.send_logs.items()}, PREFIX)
+    taken.problems = read_new(
+        known, files, lambda place: _take(store, intake, known, place), taken.logs, intake.drop
+    )
+    _publish(store, con, ledger, known, intake, taken.logs, as_of)
+    intake.close()
+    return taken
+
+
+def _take(store: Store, intake: _Intake, known: Known, place: Place) -> Log | None:
+    """Reads what is new of one log, and remembers how far; None: nothing was new."""
+    before = place.entry
+    log, reading = intake.read(place)
+    for other in place.perhaps if log.answers + log.rejects else ():
+        # Perhaps a copy that was not finished, or an older state of a longer log.
+        sent = store.query(SENT, known.captures[other]["days"])
+        rejected = store.query(REJECTED_LINES, store.days(REJECTED_LINES))
+        if intake.stands_in(place, other, sent, rejected):
+            intake.drop(place)
+            known.note_part(other, place)
+            return None
+    if not log.answers + log.rejects and not before:
+        return log if log.lines else None  # a header alone is no identity
+    known.remember(place.source, {
+        "path": str(place.path), "print": place.fingerprint, "format": log.format,
+        "mark": entry_of(reading.mark), "state": reading.state, "waits": log.waits,
+        "first": place.first, "damage": log.damage, "copies": before.get("copies", []),
+        "days": sorted(log.days.union(before.get("days", []))),
+        **{n: getattr(log, n) + before.get(n, 0) for n in (*COUNTED, "strangers")},
+    })  # fmt: skip
+    return log if log.lines or log.damage != before.get("damage", "") else None
+
+
+def _publish(
+    store: Store, con: Backend, ledger: Ledger, known: Known, intake: _Intake,
+    read_now: list[Log], as_of: datetime,
+) -> None:  # fmt: skip
+    """Adds what was read to its days, without what a run before began to add and did not finish."""
+    days, rejects = intake.days()
+    reject_day, broken = str(as_of.date()), ledger.send_intake
+    if days or rejects or broken:
+        days |= set(broken.get("days", []))
+        reject_days = {*broken.get("reject_days", []), *([reject_day] if rejects else [])}
+        cuts = {log.source: _before(ledger, log.source) for log in read_now}
+        ledger.send_intake = {
+            "cuts": cuts | broken.get("cuts", {}), "days": sorted(days),
+            "reject_days": sorted(reject_days),
+        }  # fmt: skip
+        ledger.send_changed = sorted(days.union(ledger.send_changed))
+        store.save(ledger)  # the intent: whatever happens now, the next run knows what to undo
+        add = Addition(store, con, as_of, broken.get("cuts", {}))
+        staged = [add.to(SENT, day, PARTS, f"day = '{day}'") for day in sorted(days)]
+        for day in sorted(reject_days):
+            wanted = "true" if day == reject_day else "false"
+            staged.append(add.to(REJECTS, day, BAD_PARTS, wanted))
+            staged.append(add.to(REJECTED_LINES, day, RAW_PARTS, wanted))
+        store.publish(staged)
+        for log in read_now:
+            entry = known.captures.get(log.source)
+            if entry is not None:
+                entry["as_of"] = iso(as_of)
+    ledger.send_logs, ledger.send_intake = known.captures, {}
+    store.save(ledger)
+
+
+def _before(ledger: Ledger, source: str) -> int:
+    """The last line of a log that is published."""
+    entry = ledger.send_logs.get(source)
+    return -1 if entry is None else int(entry["mark"]["line"])
+
+
+class _Intake:
+    """Reads logs into the engine's tables."""
+
+    def __init__(self, con: Backend, pii: str, progress: Progress) -> None:
+        self.con, self._pii, self._progress = con.con, pii, progress
+        for name, table, more in (
+            (PARTS, SENT, "NULL::VARCHAR AS day"), (BAD_PARTS, REJECTS, ""),
+            (RAW_PARTS, REJECTED_LINES, ""),
+        ):  # fmt: skip
+            columns = f"*, {more}" if more else "*"
+            self.con.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT {columns} "
+                             f"FROM ({parquet_query(table, [])})")  # fmt: skip
+
+    def close(self) -> None:
+        """Drops what was read."""
+        for name in (PARTS, BAD_PARTS, RAW_PARTS):
+            self.con.execute(f"DROP TABLE IF EXISTS {name}")
+
+    def drop(self, place: Place) -> None:
+        """Takes back what was read behind a place's start."""
+        for name in (PARTS, BAD_PARTS, RAW_PARTS):
+            self.con.execute(
+                f"DELETE FROM {name} WHERE source = ? AND line > ?",
+                [place.source, place.start.line],
+            )
+
+    def read(self, place: Place) -> tuple[Log, Reading]:
+        """Reads what is new of a log, block by block.
+
+        Raises:
+            InputError: it is in no known format, or its columns are not an answer's.
+            CutError: it was cut or replaced while it was being read.
+            ContractError: a line is neither answer nor reject nor blank.
+        """
+        log = Log(place.source, str(place.path))
+        state = dict(place.entry.get("state", {}))
+        reading = Reading(place.path, place.start, ended(place), state, place.start)
+        found = found_in(place.path, parse.FORMATS)
+        if found is None:
+            return log, reading
+        log.format = found.name
+        for work in found.read(self.con, reading):
+            block = work(self.con)
+            fields = block.fields
+            lines = pc.count_distinct(fields["line"]).as_py()
+            log.lines += lines
+            log.blank += pc.sum(fields["blank"]).as_py() or 0
+            if lines:
+                self._sort_out(block, place.source)
+            self._progress(place.path.name, lines)
+        if not is_there(place.path, reading.mark):
+            raise CutError(f"{place.path} was cut while it was read: the next run reads it")
+        log.waits, log.damage = reading.waits, reading.damage
+        self._count(log, place.start.line)
+        return log, reading
+
+    def stands_in(self, place: Place, other: str, sent: str, rejected: str) -> bool:
+        """Whether all that was read of a place stands under another log, line for line."""
+        same = "message_id, status, client_ref, sent_at, line, part"
+        sides = ((PARTS, same, "true", sent), (RAW_PARTS, "line, raw", "true", rejected))
+        return stand_in(self.con, place.source, other, sides)
+
+    def days(self) -> tuple[set[str], bool]:
+        """The partitions of what was read, and whether there are rejects."""
+        found = self.con.execute(f"SELECT DISTINCT day FROM {PARTS}").fetchall()
+        bad = self.con.execute(f"SELECT count(*) FROM {BAD_PARTS}").fetchone()
+        return {day for (day,) in found}, bad != (0,)
+
+    def _sort_out(self, block: Block, source: str) -> None:
+        """Enters a block's messages; a line with one that cannot be read is a reject as a whole."""
+        self.con.register("answers", block.fields)
+        self.con.execute("CREATE OR REPLACE TEMP TABLE sorted_out AS "
+                         + parse.messages("answers", source, self._pii))  # fmt: skip
+        self.con.unregister("answers")
+        bad = self.con.execute(
+            "SELECT source, line, arg_min(kind, part) AS kind, arg_min(reason, part) AS reason "
+            "FROM sorted_out WHERE reason IS NOT NULL GROUP BY ALL"
+        ).to_arrow_table()
+        self.con.register("bad_lines", bad)
+        self.con.execute(f"INSERT INTO {BAD_PARTS} BY NAME FROM bad_lines")
+        self.con.execute(
+            f"INSERT INTO {PARTS} BY NAME SELECT * EXCLUDE (kind, reason) FROM sorted_out "
+            "ANTI JOIN bad_lines USING (line)"
+        )
+        self.con.unregister("bad_lines")
+        self.con.execute("DROP TABLE sorted_out")
+        if bad.num_rows:
+            raw = block.raw(bad["line"].combine_chunks())
+            cut = pc.binary_slice(pc.fill_null(raw["raw"], b""), 0, RAW_BYTES)
+            named = pa.array([source] * len(raw), pa.string())
+            table = pa.table([named, raw["line"], cut], names=["source", "line", "raw"])
+            self.con.register("raw_lines", table)
+            self.con.execute(f"INSERT INTO {RAW_PARTS} FROM raw_lines")
+            self.con.unregister("raw_lines")
+
+    def _count(self, log: Log, before: int) -> None:
+        own = f"WHERE source = {quote(log.source)} AND line > {before}"
+        found = self.con.execute(
+            f"SELECT count(DISTINCT line), count(*), count(*) FILTER (status <> '0'), "
+            f"list(DISTINCT day) FROM {PARTS} {own}"
+        ).fetchone() or (0, 0, 0, None)
+        log.answers, log.messages, log.refused = map(int, found[:3])
+        log.days = set(found[3] or ())
+        stranger = f"starts_with(kind, {quote(parse.NOT_AN_ANSWER)})"
+        bad = self.con.execute(
+            f"SELECT count(*), count(*) FILTER ({stranger}) FROM {BAD_PARTS} {own}"
+        ).fetchone() or (0, 0)
+        log.rejects, log.strangers = map(int, bad)
+        if log.lines != log.answers + log.rejects + log.blank:
+            raise ContractError(
+                f"{log.source}: {log.lines} lines, but {log.answers} answers, "
+                f"{log.rejects} rejects and {log.blank} blank"
+            )

@@ -1,0 +1,71 @@
+"""Brings the send log of a day before the core: for `judging`, which lends its bench."""
+
+# ruff: noqa: S608 - SQL is put together from names of our own; texts of others are quoted
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING
+
+from reconcile.days import DAY, days_between
+from reconcile.store import UNDATED, Staged, parquet_query
+from reconcile.tables import RECORDS, SENT, UNRECORDED
+
+if TYPE_CHECKING:
+    import ibis
+
+    from reconcile.judging import Bench
+
+
+def covering_days(day: date) -> list[date]:
+    """The days without which nobody can say that Reports does not know a message of this day."""
+    return days_between(day - DAY, day + 2 * DAY)
+
+
+def has_log(bench: Bench, day: date) -> bool:
+    """Whether a send log has messages of this day."""
+    return bench.store.path(SENT, day).exists()
+
+
+def lay(bench: Bench, day: date) -> None:
+    """Lays `sent_of_day` and `sent_around`, which `judge.sendlog.with_unsent` reads."""
+    store = bench.store
+    bench.lay("sent_of_day", store.query(SENT, [day]))
+    bench.lay("sent_around", store.query(SENT, [*covering_days(day), UNDATED]))
+
+
+def judge_unrecorded(bench: Bench, day: date | None, *, covered: bool) -> Staged | None:
+    """Stages the messages of a day (None: those without a time) that were accepted and that
+    Reports does not know; None: no send log speaks of it."""
+    from reconcile.judge import sendlog as core
+    from reconcile.judge.pair import Scope
+
+    part, scope = str(day) if day else UNDATED, Scope(bench.as_of, several_owners=False)
+    if part not in bench.store.days(SENT):
+        return None
+    days = covering_days(day) if day else bench.store.days(RECORDS)
+    bench.lay("sent_to_find", bench.store.query(SENT, [part]))
+    bench.lay("records_around", bench.store.query(RECORDS, days))
+    bench.lay("sent_day", f"SELECT {covered and day is not None} AS is_covered")
+
+    def build() -> ibis.Table:
+        table = bench.con.table
+        rows = core.unrecorded(
+            table("sent_to_find"), table("records_around"), table("sent_day"),
+            bench.accounts, scope,
+        )  # fmt: skip
+        return rows.order_by(list(UNRECORDED.key))
+
+    return bench.write("unrecorded", UNRECORDED, part, build)
+
+
+def counts(bench: Bench, staged: Staged | None) -> dict[str, int]:
+    """How many messages of a day are unrecorded, and of how many we cannot know it."""
+    if staged is None:
+        return {}
+    rows = parquet_query(UNRECORDED, [staged.path])
+    return bench.ask(
+        f"SELECT count(*) FILTER (kind = 'unrecorded') AS unrecorded, "
+        f"count(*) FILTER (kind = 'uncovered') AS unrecorded_uncovered, "
+        f"count(*) FILTER (kind = 'foreign_account') AS unrecorded_foreign FROM ({rows})"
+    )
