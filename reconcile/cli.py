@@ -683,13 +683,19 @@ def _tell_end(ended: Any, *, show: bool) -> None:
         raise SystemExit(ended.exit_code)
 
 
-def _stop(_signal: int, _frame: object) -> None:
-    raise SystemExit(TERMINATED)
+# Which signal ended the run: the engine makes an error of its own of what a handler raises.
+_stopped_by: list[int] = []
+
+
+def _stop(number: int, _frame: object) -> None:
+    _stopped_by.append(TERMINATED if number == signal.SIGTERM else INTERRUPTED)
+    raise SystemExit(_stopped_by[0])
 
 
 def main() -> None:
     """The console script: the only place where our errors end, each as one line and a code."""
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
     try:
         code = cli.main(standalone_mode=False) or 0
     except ReconcileError as error:
@@ -702,13 +708,15 @@ def main() -> None:
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         code = INTERRUPTED
-    except SystemExit as end:
-        if end.code != TERMINATED:
-            raise
-        code = TERMINATED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = BUG
+    except (SystemExit, Exception):
+        if not _stopped_by:
+            raise
+        code = _stopped_by[0]
+    if _stopped_by:
+        code = _stopped_by[0]
     if code in (INTERRUPTED, TERMINATED):
         # Threads that wait for Vonage must not hold up the end.
         sys.stdout.flush()

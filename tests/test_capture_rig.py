@@ -104,7 +104,7 @@ def test_rotation_as_installed(tmp_path: Path) -> None:
                 rig.Sent().send(nginx.url, specimens()[n : n + 1])
                 rig.logged(nginx.log.parent, n + 1)
                 nginx.rotate()
-            nginx.settled()
+                nginx.settled()
             assert oct(nginx.log.stat().st_mode & 0o777) == "0o640"
             assert (nginx.log.owner(), nginx.log.group()) == ("www-data", "adm")
             names = sorted(path.name for path in nginx.log.parent.iterdir())
