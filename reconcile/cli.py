@@ -436,25 +436,26 @@ def explain(
       reconcile explain --recipient < number.txt
       reconcile explain 0A000000C1D20001 --refresh
     """
-    from reconcile import explaining
+    from reconcile.explaining.explain import explain as explain_all
+    from reconcile.explaining.told import Given, not_here
     from reconcile.present.explained import explained
     from reconcile.run import looked_at
 
     if bool(ids) + recipient + (client_ref is not None) != 1:
         raise UsageError("name message ids, or --recipient, or --client-ref: one of them")
-    given = explaining.Given(ids, _number(settings) if recipient else None, client_ref, limit)
+    given = Given(ids, _number(settings) if recipient else None, client_ref, limit)
     moment, refreshed = _moment(as_of), None
     if refresh:
         refreshed = _refresh(settings, given, moment)
     with looked_at(settings, moment) as this:
-        found = explaining.explain(this, given, moment if as_of or refresh else None)
+        found = explain_all(this, given, moment if as_of or refresh else None)
     click.echo(explained(found, form), nl=False)
     if refreshed and refreshed.reopened:
         click.echo(f"reconcile: news of {', '.join(refreshed.reopened)}: the next run judges "
                    "it again", err=True)  # fmt: skip
     if found.are_more:
         click.echo(f"reconcile: only the newest {limit} are shown: raise --limit", err=True)
-    problems = [explaining.not_here(each, asked=refresh) for each in found.unknown]
+    problems = [not_here(each, asked=refresh) for each in found.unknown]
     if refreshed and refreshed.failure:
         for problem in problems:
             click.echo(f"reconcile: {problem}", err=True)
@@ -463,13 +464,13 @@ def explain(
 
 
 def _refresh(settings: Settings, given: Any, moment: datetime) -> Any:
-    from reconcile import explaining
+    from reconcile.explaining.refresh import refresh
     from reconcile.present.progress import progress
     from reconcile.run import opened
 
     settings.credentials()  # says what is missing
     with progress() as tell, opened(settings, moment, tell) as this:
-        return explaining.refresh(this, given)
+        return refresh(this, given)
 
 
 def _number(settings: Settings) -> str:
@@ -695,33 +696,37 @@ def _stop(number: int, _frame: object) -> None:
 def main() -> None:
     """The console script: the only place where our errors end, each as one line and a code."""
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _stop)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
     try:
-        code = cli.main(standalone_mode=False) or 0
+        code = _run()
+    except (SystemExit, Exception):
+        if not _stopped_by:
+            raise
+    if _stopped_by:
+        # Threads that wait for Vonage must not hold up the end.
+        sys.stdout.flush()
+        os._exit(_stopped_by[0])
+    sys.exit(code)
+
+
+def _run() -> int:
+    try:
+        return cli.main(standalone_mode=False) or 0
     except ReconcileError as error:
-        click.echo(f"reconcile: {' '.join(str(error).split())}", err=True)
-        code = error.exit_code
+        if not _stopped_by:
+            click.echo(f"reconcile: {' '.join(str(error).split())}", err=True)
+        return error.exit_code
     except click.ClickException as error:
         if "--dlr" in sys.argv and "extra argument" in error.format_message():
             error = click.UsageError("the shell expanded the glob: quote it, as --dlr 'dlr/*'")
         error.show()
-        code = error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        code = INTERRUPTED
+        return error.exit_code
+    except click.Abort:
+        return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = BUG
-    except (SystemExit, Exception):
-        if not _stopped_by:
-            raise
-        code = _stopped_by[0]
-    if _stopped_by:
-        code = _stopped_by[0]
-    if code in (INTERRUPTED, TERMINATED):
-        # Threads that wait for Vonage must not hold up the end.
-        sys.stdout.flush()
-        os._exit(code)
-    sys.exit(code)
+        return BUG
 
 
 if __name__ == "__main__":

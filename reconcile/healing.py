@@ -8,13 +8,15 @@ that were downloaded meanwhile (their receipts need not be `uncovered` any more)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable
 from datetime import date
 from typing import Any
 
 from reconcile.days import DAY, iso
-from reconcile.judging import Bench, look_back, receipt_days, slices_of
+from reconcile.judging import Bench, look_back, receipt_days
 from reconcile.sendlog.judging import has_log
+from reconcile.store import UNDATED
 from reconcile.tables import ORPHANS, RECEIPTS, RECORDS, VERDICTS
 
 
@@ -30,21 +32,23 @@ def touched(
         recorded: whether a day and those beside it are.
     """
     judged = {date.fromisoformat(day): told for day, told in bench.ledger.judged.items()}
-    closed = {day: told for day, told in judged.items() if told["closed"]}
-    filled = {day for day, told in judged.items() if _is_filled(bench, day, told)}
+    slices = Counter(date.fromisoformat(d["start"][:10]) for d in bench.ledger.downloads)
+    never = {"slices": 0}
+    filled = {day for day, n in slices.items() if _other(judged.get(day, never), "slices", n)}
+    near = _near_receipts(bench)
     return {
         day
-        for day, told in closed.items()
-        if str(day) in bench.ledger.changed
-        or day in filled
-        or _sent_more(bench, day, _other(told, "recorded", recorded(day)))
-        or _hears_more(bench, day)
-        or _knows_more(bench, day, filled, _other(told, "covered", covered(day)))
+        for day, told in judged.items()
+        if told["closed"]
+        and (
+            str(day) in bench.ledger.changed
+            or day in filled
+            or (_is_whole_now(told, "covered", covered, day) and _has_orphans(bench, day))
+            or ((near is None or day in near) and _hears_more(bench, day))
+            or _sent_more(bench, day, told, recorded)
+            or (bool(filled) and _orphans_known(bench, day, filled))
+        )
     }
-
-
-def _is_filled(bench: Bench, day: date, told: dict[str, Any]) -> bool:
-    return _other(told, "slices", slices_of(bench.ledger, day))
 
 
 def _other(told: dict[str, Any], name: str, now: object) -> bool:
@@ -52,11 +56,33 @@ def _other(told: dict[str, Any], name: str, now: object) -> bool:
     return name in told and told[name] != now
 
 
-def _sent_more(bench: Bench, day: date, recorded_anew: bool) -> bool:
+def _is_whole_now(
+    told: dict[str, Any], name: str, is_whole: Callable[[date], bool], day: date
+) -> bool:
+    """Whether days that were not all here when a day was judged are so now."""
+    return told.get(name) is False and is_whole(day)
+
+
+def _near_receipts(bench: Bench) -> set[date] | None:
+    """The days whose receipts can lie in partitions that are new; None: it can be any."""
+    if UNDATED in bench.ledger.changed:
+        return None
+    parts = map(date.fromisoformat, bench.ledger.changed)
+    return {day for part in parts for day in look_back(bench, part)}
+
+
+def _sent_more(
+    bench: Bench, day: date, told: dict[str, Any], recorded: Callable[[date], bool]
+) -> bool:
     """Whether what the send log says of a day, or is held against, is not what it was."""
+    if not has_log(bench, day):
+        return False
     near = {str(day + n * DAY) for n in (-1, 0, 1)}
-    changed = not near.isdisjoint(bench.ledger.send_changed)
-    return (changed or recorded_anew) and has_log(bench, day)
+    return (
+        not near.isdisjoint(bench.ledger.send_changed)
+        or _other(told, "logged", bench.log_is_whole)
+        or _is_whole_now(told, "recorded", recorded, day)
+    )
 
 
 def _hears_more(bench: Bench, day: date) -> bool:
@@ -83,19 +109,20 @@ def _hears_more(bench: Bench, day: date) -> bool:
     )
 
 
-def _knows_more(bench: Bench, day: date, filled: Iterable[date], covered_anew: bool) -> bool:
-    """Whether the orphans of a day may be none, or others, by records that came since."""
-    orphans = bench.store.query(ORPHANS, [day])
-    if covered_anew:
-        return _any(bench, f"SELECT count(*) AS n FROM ({orphans})")
-    near = set(look_back(bench, day)).intersection(filled)
+def _has_orphans(bench: Bench, day: date) -> bool:
+    return _any(bench, f"SELECT count(*) AS n FROM ({bench.store.query(ORPHANS, [day])})")
+
+
+def _orphans_known(bench: Bench, day: date, filled: set[date]) -> bool:
+    """Whether orphans of a day have a record among those of days that were filled since."""
+    near = filled.intersection(look_back(bench, day))
     if not near:
         return False
     records = bench.store.query(RECORDS, sorted(near))
     return _any(
         bench,
         f"""
-        SELECT count(*) AS n FROM ({orphans})
+        SELECT count(*) AS n FROM ({bench.store.query(ORPHANS, [day])})
         WHERE message_id IN (SELECT message_id FROM ({records}))
     """,
     )

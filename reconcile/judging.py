@@ -157,10 +157,16 @@ def judge_day(bench: Bench, day: date, *, covered: bool, recorded: bool = False)
     bench.store.publish([*_changes(bench, day), *parts])
     bench.ledger.judged[str(day)] = {
         "as_of": iso(bench.as_of), "closed": closed, "first": _first_judged(bench, day),
-        "covered": covered, "recorded": recorded, "slices": slices_of(bench.ledger, day),
+        "covered": covered, "recorded": recorded, "logged": is_logged(bench, day),
+        "slices": slices_of(bench.ledger, day),
     }  # fmt: skip
     bench.store.save(bench.ledger)
     return Judged(day, counts, closed)
+
+
+def is_logged(bench: Bench, day: date) -> bool:
+    """Whether a send log speaks of a day, and is whole."""
+    return bench.log_is_whole and sendlog.has_log(bench, day)
 
 
 def slices_of(ledger: Ledger, day: date) -> int:
@@ -236,7 +242,7 @@ def _judge_messages(bench: Bench, day: date) -> Staged:
         "SELECT count(*) AS n FROM (SELECT DISTINCT account_id, product FROM records_of_day)"
     )
     several = owners["n"] > 1
-    logged = bench.log_is_whole and sendlog.has_log(bench, day)
+    logged = is_logged(bench, day)
     if logged:
         sendlog.lay(bench, day)
     view = bench.view(

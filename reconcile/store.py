@@ -85,7 +85,8 @@ class Ledger:
             (sendlog.ingest).
         send_intake: what an ingest of send logs set out to publish, as `intake`.
         send_changed: partitions of `sent` that no run has judged since they changed.
-        judged: day → as_of, closed.
+        judged: day → as_of, closed, first (the as_of of its first judging), and what was here then:
+            covered, recorded, logged, slices (judging.judge_day, healing).
     """
 
     downloads: list[dict[str, Any]] = field(default_factory=list)

@@ -13,16 +13,20 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from reconcile import explaining, judging
+from reconcile import judging
 from reconcile.days import parse_moment
-from reconcile.explaining import LOOKED_AT, Alone, Explained, Explanation, Given, explain, refresh
+from reconcile.explaining import held
+from reconcile.explaining.explain import explain
+from reconcile.explaining.held import LOOKED_AT
+from reconcile.explaining.refresh import refresh
+from reconcile.explaining.told import Alone, Explained, Explanation, Given
 from reconcile.judge import rules
 from reconcile.present.catalogue import rules_frame
 from reconcile.present.explained import duration, explained
 from reconcile.run import looked_at, opened
 from reconcile.settings import load
 from reconcile.store import Store
-from reconcile.tables import ORPHANS, RECORDS, SENT, VERDICTS
+from reconcile.tables import ORPHANS, RECEIPTS, RECORDS, SENT, VERDICTS
 from tests.judge_support import AS_OF, arrow, fill_store, receipt, record
 from tests.test_refreshing import message, world_of
 from tests.test_refreshing import receipt as captured
@@ -101,14 +105,14 @@ def test_what_rules_looked_at_is_there(demo_store: Path) -> None:
 
 def test_rules_of_tomorrow_show_no_values() -> None:
     """A rule that the table does not know yet is told, without what it looked at."""
-    assert explaining._seen("a_rule_of_tomorrow", {"status": "delivered"}, []) == ({}, [])
+    assert held._seen("a_rule_of_tomorrow", {"status": "delivered"}, []) == ({}, [])
 
 
 def test_grid_is_named_as_it_is() -> None:
     """The columns of the grid have names here, since there they have none."""
-    assert {len(row) - 1 for row in rules.GRID} == {len(explaining.GRID_COLUMNS)}
+    assert {len(row) - 1 for row in rules.GRID} == {len(held.GRID_COLUMNS)}
     frame = rules_frame()
-    assert explaining.CONFIRMED in set(frame[frame["verdict"] == "confirmed"]["holds when"])
+    assert held.CONFIRMED in set(frame[frame["verdict"] == "confirmed"]["holds when"])
 
 
 # --- the tables -------------------------------------------------------------------------------
@@ -137,7 +141,7 @@ def test_at_any_moment_as_the_core_says(demo_store: Path) -> None:
                                       frozenset())  # fmt: skip
                 bench.lay("records_of_day", this.store.query(RECORDS, [day]))
                 parts = judging.receipt_days(bench, date.fromisoformat(day))
-                bench.lay("receipts_in_reach", this.store.query(explaining.RECEIPTS, parts))
+                bench.lay("receipts_in_reach", this.store.query(RECEIPTS, parts))
                 rows = judging._verdicts(bench, several_owners=True, logged=False)
                 this.con.create_view("now", rows, overwrite=True)
                 rows = this.con.con.execute("SELECT message_id, verdict, reasons FROM now")

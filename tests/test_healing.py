@@ -128,6 +128,10 @@ def test_orphans_that_are_none_any_more(tmp_path: Path) -> None:
     appeared = [*RECORDS, record("LATER", 2)]
     found = touched(root, own, [], covered=False, slices=DAYS[2], records=appeared)
     assert found == {DAYS[2], DAYS[3]}
+    before = date(2026, 8, 31)  # a hole that was never judged, filled while others remain
+    appeared = [*RECORDS, record("LATER", -1)]
+    found = touched(root, own, [], covered=False, slices=before, records=appeared)
+    assert found == {DAYS[2], DAYS[3]}  # the third day has a slice more since above
 
 
 def test_judged_again_it_is_quiet(four_days: Path, tmp_path: Path) -> None:

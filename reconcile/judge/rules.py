@@ -243,6 +243,7 @@ def _states(pairs: ibis.Table, limits: Limits) -> ibis.Table:
     )
     return timed.mutate(
         cell=(row * 4 + column).cast("int8"),
+        elapsed_ms=elapsed,
         at_deadline=(
             (elapsed - _.validity).abs() <= ibis.least(DEADLINE_MS, _.validity * 0.1)
         ).fill_null(NO),

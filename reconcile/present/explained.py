@@ -12,7 +12,7 @@ from reconcile import vocabulary as words
 from reconcile.days import iso
 
 if TYPE_CHECKING:
-    from reconcile.explaining import Alone, Explained, Explanation, Heard, Held
+    from reconcile.explaining.told import Alone, Explained, Explanation, Heard, Held
 
 # What the columns are called where a rule says what it looked at.
 NAMES = {

@@ -1,8 +1,4 @@
-"""Takes captures into `receipts` and `rejects`: what is new, each line once.
-
-A capture is read on from where it ended (`identity`). What is to be published stands in the ledger
-first, so that a run stopped in between is undone, and done again, by the next.
-"""
+"""Takes captures into `receipts` and `rejects`: what is new, in files and in databases."""
 
 # ruff: noqa: S608 - SQL is put together from names of our own; texts of others are quoted
 
@@ -10,17 +6,15 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
-from reconcile.days import iso
 from reconcile.engine import quote
 from reconcile.errors import InputError
+from reconcile.receipts.adding import Kind, Problem, known_of, publish, read_new
 from reconcile.receipts.database import Query
 from reconcile.receipts.identity import Known, Place, entry_of
 from reconcile.receipts.intake import (
@@ -28,28 +22,21 @@ from reconcile.receipts.intake import (
     PARTS,
     RAW_PARTS,
     Capture,
-    CutError,
     Intake,
     Progress,
     Wishes,
 )
-from reconcile.receipts.lines import GoneError, Mark, is_quiet
-from reconcile.store import Ledger, Staged, Store, in_order, prepared
-from reconcile.tables import RECEIPTS, REJECTED_LINES, REJECTS, Table
+from reconcile.receipts.lines import Mark
+from reconcile.store import Ledger, Staged, Store
+from reconcile.tables import RECEIPTS, REJECTS
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
-# Columns of few words: see `in_order`.
-FEW = ("source", "account_id", "product", "network_code", "status", "error_code", "signature")
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is wrong with a file; `unread`: none of it was taken in."""
-
-    reason: str
-    unread: bool
+KIND = Kind(
+    RECEIPTS, "captures", "intake", "changed", (*COUNTED, "strangers"),
+    PARTS, PARTS, "kind IS NOT NULL", RAW_PARTS,
+)  # fmt: skip
 
 
 @dataclass
@@ -103,11 +90,8 @@ def ingest(
     Raises:
         ContractError: lines are unaccounted for.
     """
-    taken, intake = Taken(), Intake(con, wishes, progress)
-    known = Known({source: dict(entry) for source, entry in ledger.captures.items()})
-    taken.problems += read_new(
-        known, files, lambda place: _take(store, intake, known, place), taken.captures, intake.drop
-    )
+    intake, known = Intake(con, wishes, progress), known_of(ledger, KIND)
+    taken = Taken(*read_new(store, intake, KIND, known, files))
     for query in queries:
         try:
             if capture := _ask(store, intake, known, query, ledger.intake):
@@ -116,78 +100,14 @@ def ingest(
             intake.drop(Place(Path(query.name), query.name, Mark(), {}, ""))
             taken.problems.append(Problem(str(error), unread=True))
     intake.all_read()
-    _publish(store, con, ledger, known, intake, taken.captures, as_of)
+
+    def note(part: Staged) -> None:
+        if part.table == RECEIPTS.name:
+            ledger.receipt_days[part.day] = _captured_span(store, con, part.day)
+
+    publish(store, con, ledger, KIND, known, intake, taken.captures, as_of, note)
     intake.close()
     return taken
-
-
-class Read(Protocol):
-    """What a run read of one file, as far as reading one by one must know it."""
-
-    @property
-    def damage(self) -> str: ...
-
-
-R = TypeVar("R", bound=Read)
-
-
-def read_new(
-    known: Known, files: list[Path], take: Callable[[Place], R | None], taken: list[R],
-    drop: Callable[[Place], None],
-) -> list[Problem]:  # fmt: skip
-    """Reads what is new of each file; one that cannot be read stops no other.
-
-    Args:
-        known: the captures that are known.
-        files: which.
-        take: reads a place; None: nothing was new.
-        taken: where it adds what was read.
-        drop: takes back what was read of a place that failed.
-    """
-    problems = []
-    for path in known.own_first(files):
-        place = None
-        try:
-            place = known.place(path)
-            if place and (capture := take(place)):
-                taken.append(capture)
-                if capture.damage and is_quiet(path):
-                    problems.append(Problem(f"{path}: {capture.damage}", unread=False))
-        except (GoneError, CutError) as error:
-            if place:
-                drop(place)
-            if is_quiet(path):  # nobody has rotated it, so the next run would end the same way
-                problems.append(Problem(str(error), unread=True))
-        except InputError as error:
-            if place:
-                drop(place)
-            problems.append(Problem(str(error), unread=True))
-    return problems
-
-
-def _take(store: Store, intake: Intake, known: Known, place: Place) -> Capture | None:
-    """Reads what is new of one capture, and remembers how far; None: nothing was new."""
-    before = place.entry
-    capture, reading = intake.read(place)
-    for other in place.perhaps if capture.receipts + capture.rejects else ():
-        # Perhaps a copy that was not finished, or an older state of a longer capture.
-        receipts = store.query(RECEIPTS, known.captures[other]["days"])
-        rejected = store.query(REJECTED_LINES, store.days(REJECTED_LINES))
-        if intake.stands_in(place, other, receipts, rejected):
-            intake.drop(place)
-            known.note_part(other, place)
-            return None
-    if not capture.receipts + capture.rejects and not before:
-        return capture if capture.lines else None  # a header alone is no identity
-    entry = {
-        "path": str(place.path), "print": place.fingerprint, "format": capture.format,
-        "mark": entry_of(reading.mark), "state": reading.state, "waits": capture.waits,
-        "first": place.first, "damage": capture.damage, "copies": before.get("copies", []),
-        "days": sorted(capture.days.union(before.get("days", []))),
-        **{n: getattr(capture, n) + before.get(n, 0) for n in (*COUNTED, "strangers")},
-    }  # fmt: skip
-    known.remember(place.source, entry)
-    return capture if capture.lines or capture.damage != before.get("damage", "") else None
 
 
 def _ask(
@@ -206,81 +126,9 @@ def _ask(
         "path": query.name, "print": "", "format": "sql", "mark": entry_of(Mark()), "state": {},
         "waits": 0, "damage": "", "last_key": last,
         "days": sorted(capture.days.union(entry.get("days", []))),
-        **{n: getattr(capture, n) + entry.get(n, 0) for n in (*COUNTED, "strangers")},
+        **{n: getattr(capture, n) + entry.get(n, 0) for n in KIND.counted},
     })  # fmt: skip
     return capture
-
-
-def _publish(
-    store: Store, con: Backend, ledger: Ledger, known: Known, intake: Intake,
-    read_now: list[Capture], as_of: datetime,
-) -> None:  # fmt: skip
-    """Adds what was read to its days, without what a run before began to add and did not finish."""
-    days, rejects = intake.days()
-    reject_day = str(as_of.date())
-    broken = ledger.intake
-    if days or rejects or broken:
-        days |= set(broken.get("days", []))
-        reject_days = {*broken.get("reject_days", []), *([reject_day] if rejects else [])}
-        cuts = {c.source: _before(ledger, c.source) for c in read_now} | broken.get("cuts", {})
-        ledger.intake = {
-            "cuts": cuts, "days": sorted(days), "reject_days": sorted(reject_days),
-        }  # fmt: skip
-        ledger.changed = sorted(days.union(ledger.changed))
-        store.save(ledger)  # the intent: whatever happens now, the next run knows what to undo
-        add = Addition(store, con, as_of, broken.get("cuts", {}))
-        staged = [add.to(RECEIPTS, day, PARTS, f"day = '{day}'") for day in sorted(days)]
-        for day in sorted(reject_days):
-            wanted = "kind IS NOT NULL" if day == reject_day else "false"
-            staged.append(add.to(REJECTS, day, PARTS, wanted))
-            raw_wanted = "true" if day == reject_day else "false"
-            staged.append(add.to(REJECTED_LINES, day, RAW_PARTS, raw_wanted))
-        store.publish(staged)
-        for part in staged:
-            if part.table == RECEIPTS.name:
-                ledger.receipt_days[part.day] = _captured_span(store, con, part.day)
-        for capture in read_now:
-            entry = known.captures.get(capture.source)
-            if entry is not None:
-                entry["as_of"] = iso(as_of)
-    ledger.captures, ledger.intake = known.captures, {}
-    store.save(ledger)
-
-
-def _before(ledger: Ledger, source: str) -> int:
-    """The last line of a capture that is published."""
-    entry = ledger.captures.get(source)
-    if entry is None:
-        return -1
-    return int(entry.get("last_key", entry["mark"]["line"]))
-
-
-@dataclass(frozen=True)
-class Addition:
-    """Adds rows to partitions; `cuts`: behind which line of a source nothing may be there yet."""
-
-    store: Store
-    con: Backend
-    as_of: datetime
-    cuts: dict[str, int]
-
-    def to(self, table: Table, day: str, parts: str, condition: str) -> Staged:
-        """Stages a partition with what it has and what these parts add."""
-        columns = ", ".join(table.names)
-        old = self.store.query(table, [day])
-        if self.cuts:
-            cut = pa.table({"cut_source": list(self.cuts), "cut": list(self.cuts.values())})
-            self.con.con.register("cuts", cut)
-            old = (f"SELECT {columns} FROM ({old}) LEFT JOIN cuts ON source = cut_source "
-                   "WHERE cut IS NULL OR line <= cut")  # fmt: skip
-        both = f"({old}) UNION ALL (SELECT {columns} FROM {parts} WHERE {condition})"
-        few = [name for name in FEW if name in table.names]
-        words = f"SELECT DISTINCT unnest([{', '.join(few)}]) AS word FROM ({both})"
-        with (
-            prepared(self.con, both, table) as view,
-            in_order(self.con, view, ", ".join(table.key), few, words) as ordered,
-        ):
-            return self.store.write_view(self.con, ordered, table, day, self.as_of)
 
 
 def _captured_span(store: Store, con: Backend, day: str) -> list[str]:

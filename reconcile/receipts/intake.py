@@ -22,13 +22,14 @@ import pyarrow.compute as pc
 
 from reconcile import border
 from reconcile.engine import beside, quote
-from reconcile.errors import ContractError, InputError
+from reconcile.errors import ContractError
 from reconcile.receipts import normalise, table_fields
+from reconcile.receipts.adding import FileRead
 from reconcile.receipts.database import Query, read_rows
 from reconcile.receipts.fields import NOT_A_RECEIPT
 from reconcile.receipts.formats import Block, Reading, Work, found_in
 from reconcile.receipts.identity import Place, is_there
-from reconcile.receipts.lines import is_quiet
+from reconcile.receipts.lines import CutError, is_quiet
 from reconcile.receipts.signature import Secrets, verify
 from reconcile.store import parquet_query
 from reconcile.tables import RECEIPTS
@@ -48,35 +49,10 @@ PARTS, RAW_PARTS = "parts", "raw_parts"
 
 
 @dataclass
-class Capture:
-    """What a run read of one capture; lines = receipts + rejects + blank.
+class Capture(FileRead):
+    """What a run read of one capture; lines = receipts + rejects + blank."""
 
-    Attributes:
-        source: its name in the tables.
-        path: where it lay.
-        format: which it is in.
-        lines, receipts, rejects, blank: what was read now; `strangers` of the rejects are no
-            receipts by nature, the others are errors.
-        days: the partitions of its receipts.
-        waits: bytes of a last line that has no end yet.
-        damage: why it could not be read to its end.
-    """
-
-    source: str
-    path: str
-    format: str = ""
-    lines: int = 0
     receipts: int = 0
-    rejects: int = 0
-    strangers: int = 0
-    blank: int = 0
-    days: set[str] = field(default_factory=set)
-    waits: int = 0
-    damage: str = ""
-
-
-class CutError(InputError):
-    """A log was rotated while it was being read: what it held is read under its new name."""
 
 
 @dataclass(frozen=True)

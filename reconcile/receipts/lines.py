@@ -52,6 +52,10 @@ class GoneError(InputError):
     """A file was rotated away between finding and opening it."""
 
 
+class CutError(InputError):
+    """A file was rotated while it was being read: what it held is read under its new name."""
+
+
 @dataclass(frozen=True)
 class Compression:
     """How a file is compressed: by which first bytes that is known, and what opens it."""

@@ -1,8 +1,6 @@
 """Takes send logs into `sent` and `rejects`: what is new, each line once, as captures are.
 
-A log is known by its content and read on from where it ended (`receipts.identity`). What is to be
-published stands in the ledger first, so that a run stopped in between is undone by the next. Its
-sources begin with `send_log:`, so that a file may be a capture as well.
+Their sources begin with `send_log:`, so that a file may be a capture as well.
 """
 
 # ruff: noqa: S608 - SQL is put together from names of our own; texts of others are quoted
@@ -17,13 +15,13 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from reconcile.days import iso
 from reconcile.engine import quote
 from reconcile.errors import ContractError
+from reconcile.receipts.adding import FileRead, Kind, Problem, known_of, publish, read_new
 from reconcile.receipts.formats import Block, Reading, found_in
-from reconcile.receipts.identity import Known, Place, entry_of, is_there
-from reconcile.receipts.ingest import Addition, Problem, read_new
-from reconcile.receipts.intake import RAW_BYTES, CutError, Progress, ended, stand_in
+from reconcile.receipts.identity import Place, is_there
+from reconcile.receipts.intake import RAW_BYTES, Progress, ended, stand_in
+from reconcile.receipts.lines import CutError
 from reconcile.sendlog import parse
 from reconcile.store import Ledger, Store, parquet_query
 from reconcile.tables import REJECTED_LINES, REJECTS, SENT
@@ -37,35 +35,23 @@ PARTS, BAD_PARTS, RAW_PARTS = "sent_parts", "sent_bad_parts", "sent_raw_parts"
 COUNTED = ("lines", "answers", "rejects", "blank", "messages", "refused")
 
 
+KIND = Kind(
+    SENT, "send_logs", "send_intake", "send_changed", (*COUNTED, "strangers"),
+    PARTS, BAD_PARTS, "true", RAW_PARTS,
+)  # fmt: skip
+
+
 @dataclass
-class Log:
+class Log(FileRead):
     """What a run read of one send log; lines = answers + rejects + blank.
 
     Attributes:
-        source: its name in the tables.
-        path: where it lay.
-        format: which it is in.
-        lines, answers, rejects, blank: what was read now; `strangers` of the rejects are no answer
-            by nature, the others are errors.
         messages: what the answers name; `refused` of them were not accepted.
-        days: the partitions of its messages.
-        waits: bytes of a last line that has no end yet.
-        damage: why it could not be read to its end.
     """
 
-    source: str
-    path: str
-    format: str = ""
-    lines: int = 0
     answers: int = 0
-    rejects: int = 0
-    strangers: int = 0
-    blank: int = 0
     messages: int = 0
     refused: int = 0
-    days: set[str] = field(default_factory=set)
-    waits: int = 0
-    damage: str = ""
 
 
 @dataclass
@@ -85,76 +71,11 @@ def ingest(
     Raises:
         ContractError: lines are unaccounted for.
     """
-    taken, intake = Taken(), _Intake(con, pii, progress)
-    known = Known({source: dict(entry) for source, entry in ledger.send_logs.items()}, PREFIX)
-    taken.problems = read_new(
-        known, files, lambda place: _take(store, intake, known, place), taken.logs, intake.drop
-    )
-    _publish(store, con, ledger, known, intake, taken.logs, as_of)
+    intake, known = _Intake(con, pii, progress), known_of(ledger, KIND, PREFIX)
+    taken = Taken(*read_new(store, intake, KIND, known, files))
+    publish(store, con, ledger, KIND, known, intake, taken.logs, as_of)
     intake.close()
     return taken
-
-
-def _take(store: Store, intake: _Intake, known: Known, place: Place) -> Log | None:
-    """Reads what is new of one log, and remembers how far; None: nothing was new."""
-    before = place.entry
-    log, reading = intake.read(place)
-    for other in place.perhaps if log.answers + log.rejects else ():
-        # Perhaps a copy that was not finished, or an older state of a longer log.
-        sent = store.query(SENT, known.captures[other]["days"])
-        rejected = store.query(REJECTED_LINES, store.days(REJECTED_LINES))
-        if intake.stands_in(place, other, sent, rejected):
-            intake.drop(place)
-            known.note_part(other, place)
-            return None
-    if not log.answers + log.rejects and not before:
-        return log if log.lines else None  # a header alone is no identity
-    known.remember(place.source, {
-        "path": str(place.path), "print": place.fingerprint, "format": log.format,
-        "mark": entry_of(reading.mark), "state": reading.state, "waits": log.waits,
-        "first": place.first, "damage": log.damage, "copies": before.get("copies", []),
-        "days": sorted(log.days.union(before.get("days", []))),
-        **{n: getattr(log, n) + before.get(n, 0) for n in (*COUNTED, "strangers")},
-    })  # fmt: skip
-    return log if log.lines or log.damage != before.get("damage", "") else None
-
-
-def _publish(
-    store: Store, con: Backend, ledger: Ledger, known: Known, intake: _Intake,
-    read_now: list[Log], as_of: datetime,
-) -> None:  # fmt: skip
-    """Adds what was read to its days, without what a run before began to add and did not finish."""
-    days, rejects = intake.days()
-    reject_day, broken = str(as_of.date()), ledger.send_intake
-    if days or rejects or broken:
-        days |= set(broken.get("days", []))
-        reject_days = {*broken.get("reject_days", []), *([reject_day] if rejects else [])}
-        cuts = {log.source: _before(ledger, log.source) for log in read_now}
-        ledger.send_intake = {
-            "cuts": cuts | broken.get("cuts", {}), "days": sorted(days),
-            "reject_days": sorted(reject_days),
-        }  # fmt: skip
-        ledger.send_changed = sorted(days.union(ledger.send_changed))
-        store.save(ledger)  # the intent: whatever happens now, the next run knows what to undo
-        add = Addition(store, con, as_of, broken.get("cuts", {}))
-        staged = [add.to(SENT, day, PARTS, f"day = '{day}'") for day in sorted(days)]
-        for day in sorted(reject_days):
-            wanted = "true" if day == reject_day else "false"
-            staged.append(add.to(REJECTS, day, BAD_PARTS, wanted))
-            staged.append(add.to(REJECTED_LINES, day, RAW_PARTS, wanted))
-        store.publish(staged)
-        for log in read_now:
-            entry = known.captures.get(log.source)
-            if entry is not None:
-                entry["as_of"] = iso(as_of)
-    ledger.send_logs, ledger.send_intake = known.captures, {}
-    store.save(ledger)
-
-
-def _before(ledger: Ledger, source: str) -> int:
-    """The last line of a log that is published."""
-    entry = ledger.send_logs.get(source)
-    return -1 if entry is None else int(entry["mark"]["line"])
 
 
 class _Intake:
