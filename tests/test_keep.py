@@ -318,7 +318,7 @@ def is_good(row: dict[str, str]) -> bool:
             and row["date_received"].startswith("2026-01-05"))  # fmt: skip
 
 
-PROPERTY = settings(max_examples=20, deadline=None,
+PROPERTY = settings(max_examples=12, deadline=None,
                     suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
 
 
