@@ -53,6 +53,9 @@ UNDATED = "undated"
 _VIEWS = itertools.count()
 # Small enough that reading one message touches little, large enough to compress well.
 ROW_GROUP_ROWS = 122_880
+# A column of more words in a group is written as it is: dictionaries of ids would fill the engine's
+# memory, only to be thrown away.
+DICTIONARY_WORDS = 8_192
 # Up to so many different texts sort better as numbers.
 FEW_WORDS = 50_000
 
@@ -363,6 +366,7 @@ def write_parquet(con: Backend, view: str, table: Table, path: Path, as_of: date
         con.con.execute(
             f"COPY (FROM {view}) TO {quote(str(path))} (FORMAT parquet, "
             f"COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE {ROW_GROUP_ROWS}, "
+            f"DICTIONARY_SIZE_LIMIT {DICTIONARY_WORDS}, "
             f"KV_METADATA {{{metadata}}})"
         )
     except duckdb.IOException as error:

@@ -30,7 +30,7 @@ def outages(verdicts: ibis.Table, as_of: datetime, grace: timedelta) -> ibis.Tab
     until = round(as_of.timestamp() * 1000) - round(grace.total_seconds() * 1000)
     due = verdicts.filter(_.record_status.isin(words.FINAL), _ended_ms() <= until)
     lacks = _.receipt_status.notin(words.FINAL).fill_null(ibis.literal(value=True))
-    bins = due.group_by(bin=_bin()).agg(
+    bins = due.group_by(bin=ended_in()).agg(
         messages=_.count(),
         lacking=_.count(where=lacks),
         networks=_.network_code.nunique(where=lacks),
@@ -45,7 +45,7 @@ def outages(verdicts: ibis.Table, as_of: datetime, grace: timedelta) -> ibis.Tab
 def masked(verdicts: ibis.Table, outages: ibis.Table) -> ibis.Table:
     """Verdicts in which a webhook that was lost in an outage says so."""
     silent = outages.select(_outage="bin")
-    placed = verdicts.mutate(_bin=_bin()).left_join(silent, [("_bin", "_outage")])
+    placed = verdicts.mutate(_bin=ended_in()).left_join(silent, [("_bin", "_outage")])
     first = (placed.verdict == "missing") & (placed.reasons[0] == REPLACES)
     ours = (first & placed["_outage"].notnull()).fill_null(NO)
     instead = ibis.array([ibis.literal(OUTAGE.name)]).concat(placed.reasons[1:])
@@ -56,5 +56,6 @@ def _ended_ms() -> ibis.Value:
     return epoch_ms(ibis.coalesce(_.finalized_at, _.received_at))
 
 
-def _bin() -> ibis.Value:
+def ended_in() -> ibis.Value:
+    """The bin in which a message ended; was received, where its end is not known."""
     return _ended_ms() // BIN_MS

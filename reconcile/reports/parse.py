@@ -20,14 +20,6 @@ from reconcile.vocabulary import UNKNOWN
 
 # The one channel that is reconciled; rows of the product SMS have none.
 SMS_CHANNEL = "sms"
-# Texts of which a day has few, and of which columns of a raw slice they are made.
-FEW = {
-    "product": (), "account_id": ("account_id",), "sender": ("from",),
-    "sender_used": ("changed_from", "forced_from"), "country": ("country",),
-    "country_name": ("country_name",), "network_code": ("network",),
-    "network_name": ("network_name",), "status": ("status",), "error_code": ("error_code",),
-    "currency": ("currency",),
-}  # fmt: skip
 
 
 def records(
@@ -111,21 +103,6 @@ def last_moment(raw: Path) -> str:
     present = [name for name in named if name in raw_slices.columns_of(raw)]
     moments = [f"max({border.instant(border.text(name))})" for name in present]
     return f"SELECT greatest({', '.join([*moments, 'NULL::TIMESTAMPTZ'])}) FROM {_rows(raw)}"
-
-
-def words(raw: Path, product: str, account_id: str) -> str:
-    """SQL of each `word` that the records of a raw slice can have in the columns of `FEW`."""
-    named = [name for names in FEW.values() for name in names]
-    present = [name for name in named if name in raw_slices.columns_of(raw)]
-    texts = " UNION ALL ".join(
-        f'SELECT DISTINCT "{name}" AS raw FROM {_rows(raw)}' for name in present
-    )
-    given = ", ".join(f"({quote(word)})" for word in (product, account_id, UNKNOWN))
-    return f"""
-        SELECT unnest([text, upper(text), lower(text)]) AS word
-        FROM (SELECT {border.text("raw")} AS text FROM ({texts}))
-        UNION ALL VALUES {given}
-    """
 
 
 def keys(raw: Path) -> str:

@@ -42,6 +42,8 @@ IGNORED = (
 )  # fmt: skip
 # A row's number, from 1, and what is wrong with one that could not be read as a row at all.
 LINE, PROBLEM = "_line", "_problem"
+# Hardly any two rows have the same here: dictionaries of them would cost time for nothing.
+EACH_ITS_OWN = (LINE, "message_id", "id", "client_ref", "to")
 RAW = pa.schema(
     [(LINE, pa.int64()), (PROBLEM, pa.string()), *((name, pa.string()) for name in KNOWN)]
 )
@@ -114,7 +116,11 @@ class _Writer:
         self.rows = 0
         self._schema = pa.schema([field for field in RAW if field.name in {LINE, PROBLEM, *names}])
         self._file = pq.ParquetWriter(
-            target, self._schema, store_schema=False, write_statistics=False
+            target,
+            self._schema,
+            store_schema=False,
+            write_statistics=False,
+            use_dictionary=[name for name in self._schema.names if name not in EACH_ITS_OWN],
         )
         self._thread = ThreadPoolExecutor(1)
         self._group: list[pa.Table] = []

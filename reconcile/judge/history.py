@@ -1,0 +1,79 @@
+"""What networks were like, day by day, as whole arrays: days × networks, days without a gap."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from reconcile.judge.networks import (
+    BASELINE_DAYS,
+    BASELINE_ENDS,
+    COUNTED,
+    Past,
+    Present,
+    is_narrow,
+)
+from reconcile.judge.statistics import Flags, Whole
+
+# Columns that are read and are no test's n or k.
+ALSO = ("messages", "masked", "not_expected", "contradicted")
+COLUMNS = tuple(dict.fromkeys((*COUNTED, *ALSO)))
+
+
+@dataclass(frozen=True)
+class History:
+    """Networks over days; where one was not there, everything is 0.
+
+    Attributes:
+        counts: by column of `networks`: days × networks.
+        histogram: days × networks × bins; of days that no span reaches it may be 0.
+        narrow, flagged: whether its delivery times were narrow; whether it was an alarm, which
+            makes the day no baseline.
+        group: of each network the number of its country.
+        capability: of each network what the capability table says; "" where nothing.
+    """
+
+    counts: Mapping[str, Whole]
+    histogram: Whole
+    narrow: Flags
+    flagged: Flags
+    group: Whole
+    capability: list[str]
+
+    def past(self, at: int) -> Past:
+        """The days that the day `at` is held against."""
+        window = slice(max(at - BASELINE_ENDS - BASELINE_DAYS + 1, 0), max(at - BASELINE_ENDS + 1, 0))
+        counts = {name: self.counts[name][window] for name in COLUMNS}
+        return Past(counts, self.flagged[window], self.narrow[window])
+
+    def present(self, at: int, days: int) -> Present:
+        """The span of so many days that ends with the day `at`."""
+        window = slice(max(at - days + 1, 0), at + 1)
+        counts = {name: self.counts[name][window].sum(0) for name in COLUMNS}
+        parts = self.counts["messages"][window] / np.maximum(counts["messages"], 1)
+        return Present(
+            counts, np.where(counts["messages"] > 0, (parts**2).sum(0), 1.0),
+            self.histogram[window].sum(0), self.group, self.capability,
+        )  # fmt: skip
+
+    def countries(self, flagged: Flags, capability: list[str]) -> History:
+        """The same, a whole country in each place; all are of one group: the world.
+
+        Args:
+            flagged: days × countries.
+            capability: of each country.
+        """
+        many = int(self.group.max(initial=-1)) + 1
+        order = np.argsort(self.group, kind="stable")
+        starts = np.searchsorted(self.group[order], np.arange(many))
+
+        def added(values: Whole) -> Whole:
+            return np.add.reduceat(values[:, order], starts, axis=1)
+
+        counts = {name: added(values) for name, values in self.counts.items()}
+        histogram = added(self.histogram)
+        narrow = np.array([is_narrow(*day) for day in zip(histogram, counts["peak"], strict=True)])
+        group = np.zeros(many, np.int64)
+        return History(counts, histogram, narrow, flagged, group, capability)
