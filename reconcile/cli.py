@@ -44,6 +44,8 @@ SETTING_FLAGS = {
     "grace": "How long lost webhooks are retried [24h].",
     "too_fast": "Delivered sooner than this is too fast [800ms].",
     "capabilities": "CSV of what networks' receipts are worth.",
+    "conversions": "CSV of which messages converted.",
+    "false_discoveries": "Share of false alarms a rule on networks may make [0.05].",
     "campaign": "Regular expression whose group `campaign` is in client_ref.",
     "pii": "What becomes of recipients: hash, keep or drop [hash].",
     "pii_key_file": "Key of that hash [made once in your configuration folder].",
@@ -68,8 +70,8 @@ FETCHING = ("store", "base_url", "via", "account_id", "products", "lookback", "f
             "refresh_limit", "max_billed_records", "memory_limit", "threads",
             "temp_directory")  # fmt: skip
 JUDGING = ("store", "account_id", "products", "currency", "validity", "longest_validity", "grace",
-           "too_fast", "capabilities", "campaign", "pii", "memory_limit", "threads",
-           "temp_directory")  # fmt: skip
+           "too_fast", "capabilities", "conversions", "false_discoveries", "campaign", "pii",
+           "memory_limit", "threads", "temp_directory")  # fmt: skip
 INGESTING = ("store", "send_log", "pii", "pii_key_file", "signature_method", "memory_limit",
              "threads", "temp_directory")  # fmt: skip
 EXPLAINING = ("store", "base_url", "account_id", "products", "currency", "validity",
@@ -392,10 +394,11 @@ def judge(
 @days_flags
 @click.option("--by", type=click.Choice(BY), default="network", show_default=True)
 @click.option("--worst", type=click.IntRange(min=1), help="Only so many rows.")
+@click.option("--networks", is_flag=True, help="Networks whose receipts are odd, and why.")
 @format_flag
 def show(
     settings: Settings, date_: str | None, from_: str | None, to: str | None, by: str,
-    worst: int | None, form: str,
+    worst: int | None, networks: bool, form: str,
 ) -> None:  # fmt: skip
     """Shows the published summaries, the worst first.
 
@@ -403,9 +406,14 @@ def show(
     Examples:
       reconcile show --worst 10
       reconcile show --by reason --date 2026-01-31 --format csv
+      reconcile show --networks
     """
+    from reconcile.present.show import networks as odd_ones
     from reconcile.present.show import show as shown
 
+    if networks:
+        click.echo(odd_ones(settings, _asked(date_, from_, to), worst, form), nl=False)
+        return
     click.echo(shown(settings, _asked(date_, from_, to), by, worst, form), nl=False)
 
 
@@ -483,18 +491,54 @@ def _number(settings: Settings) -> str:
 
 
 @cli.command()
-@settings_flags("pii")
+@settings_flags(
+    "store", "capabilities", "false_discoveries", "memory_limit", "threads", "temp_directory"
+)
+@click.option(
+    "--days",
+    type=click.IntRange(min=1, max=366),
+    default=56,
+    show_default=True,
+    help="How many of the last published days to play again.",
+)
+@click.option(
+    "--wanted",
+    type=click.FloatRange(min=0, min_open=True),
+    default=0.1,
+    show_default=True,
+    help="How many false alarms a day you can live with.",
+)
 @format_flag
-def rules(settings: Settings, form: str) -> None:
+def calibrate(settings: Settings, days: int, wanted: float, form: str) -> None:
+    """Plays the networks' own history again: how often would each rule have flagged one?
+
+    It changes nothing. If your networks were honest all the time, every flag was a false alarm; the
+    last column is the setting that would have kept them to --wanted a day.
+
+    \b
+    Example:
+      reconcile calibrate --days 56 --wanted 0.1
+    """  # fmt: skip
+    from reconcile.present.calibrated import calibrated
+
+    click.echo(calibrated(settings, days, wanted, form), nl=False)
+
+
+@cli.command()
+@settings_flags("pii")
+@click.option("--networks", is_flag=True, help="The rules about networks as a whole.")
+@format_flag
+def rules(settings: Settings, networks: bool, form: str) -> None:
     """Lists the rules: each reason, the verdict it makes, and when it holds.
 
     \b
     Example:
       reconcile rules --format markdown
+      reconcile rules --networks
     """
-    from reconcile.present.catalogue import rules_text
+    from reconcile.present.catalogue import network_rules_text, rules_text
 
-    click.echo(rules_text(form), nl=False)
+    click.echo(network_rules_text(form) if networks else rules_text(form), nl=False)
     if settings.pii == "drop":
         click.echo("recipient_mismatch and near_match are off: pii is drop", err=True)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
-from reconcile.days import day_of, days_between, end_of, iso, start_of
+from reconcile.days import DAY, day_of, days_between, end_of, iso, start_of
 from reconcile.errors import InputError, UsageError
 from reconcile.reports.plan import Step, days_lacking, sources_of
 from reconcile.reports.slices import Source, days_with, is_whole
@@ -18,11 +18,14 @@ from reconcile.run import opened as opened
 from reconcile.run import stage
 from reconcile.settings import Settings
 from reconcile.store import UNDATED, Ledger
-from reconcile.tables import RECEIPTS
+from reconcile.tables import NETWORKS, RECEIPTS
 
 if TYPE_CHECKING:
     from reconcile.receipts.database import Query
     from reconcile.receipts.intake import Wishes
+
+# Networks are judged with so many days before: see `judge.networks.SPANS`.
+LONGEST_SPAN = 7
 
 
 @dataclass(frozen=True)
@@ -271,6 +274,8 @@ def judge(this: Run, days: list[date], *, heal: bool = False) -> list[date]:
                     this.hole(day, "judged without records that are not downloaded yet")
             elif str(day) not in named:
                 this.hole(day, "not downloaded")
+        for day in _held_against(this, days):
+            this.store.publish(judging.judge_networks(bench, day))
         alone = _days_of_receipts_alone(this)
         for lone in alone:
             this.store.publish([judging.judge_orphans(bench, lone, covered=False)])
@@ -283,6 +288,13 @@ def judge(this: Run, days: list[date], *, heal: bool = False) -> list[date]:
     this.ledger.send_changed = sorted(left)
     this.store.save(this.ledger)
     return days
+
+
+def _held_against(this: Run, days: list[date]) -> list[date]:
+    """Days judged before whose networks are judged with these days, but not with their verdicts."""
+    published = set(this.store.days(NETWORKS))
+    after = {day + n * DAY for day in days for n in range(1, LONGEST_SPAN)}
+    return sorted(day for day in after.difference(days) if str(day) in published)
 
 
 def _days_of_receipts_alone(this: Run) -> list[date | None]:

@@ -15,6 +15,9 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
+from reconcile import conversions
 from reconcile import vocabulary as words
 from reconcile.days import DAY, days_between, iso, matures_at, parse_moment
 from reconcile.engine import quote
@@ -34,7 +37,9 @@ from reconcile.store import (
 from reconcile.tables import (
     CAMPAIGNS,
     CHANGES,
+    CONCENTRATIONS,
     ERROR_CODES,
+    NETWORKS,
     ORPHANS,
     REASONS,
     RECEIPTS,
@@ -85,6 +90,7 @@ class Bench:
     def __enter__(self) -> Bench:
         import duckdb
 
+        self.lay("converted_ids", conversions.query(self.con, self.settings.conversions))
         if self.settings.campaign:
             try:
                 self.con.con.execute("SELECT regexp_extract('', $1)", [self.settings.campaign])
@@ -148,7 +154,10 @@ def judge_day(bench: Bench, day: date, *, covered: bool, recorded: bool = False)
     _mask_outages(bench, verdicts, counts)
     closed = _is_closed(bench, day, counts)
     orphans = judge_orphans(bench, day, covered=covered, closed=closed)
-    parts = [verdicts, orphans, *_summarise(bench, day)]
+    parts = [verdicts, orphans, *_count(bench, day)]
+    bench.lay("error_codes_of_day", parquet_query(ERROR_CODES, [parts[-1].path]))
+    parts += _judge_networks(bench, day)
+    parts.append(_summarise(bench, day))
     counts |= _check(bench, day, counts, {part.table: part for part in parts})
     unrecorded = sendlog.judge_unrecorded(bench, day, covered=recorded)
     counts |= sendlog.counts(bench, unrecorded)
@@ -260,12 +269,13 @@ def _mask_outages(bench: Bench, staged: Staged, counts: dict[str, int]) -> None:
     """Lets webhooks that were lost while our own capture was down say so."""
     from reconcile.judge import outages as core
 
+    bench.con.con.execute("CREATE OR REPLACE TABLE outages (bin BIGINT)")
     if counts["missing"] < core.LEAST_MESSAGES * core.LEAST_SHARE:
         return
     table = bench.con.table
 
     found = core.outages(table("verdicts_of_day"), bench.as_of, bench.settings.grace)
-    bench.con.con.execute(f"CREATE OR REPLACE TABLE outages AS {bench.con.compile(found)}")
+    bench.con.con.execute(f"INSERT INTO outages {bench.con.compile(found)}")
     if not bench.ask("SELECT count(*) AS n FROM outages")["n"]:
         return
     view = bench.view(
@@ -358,12 +368,21 @@ def _changes(bench: Bench, day: date) -> list[Staged]:
     return [bench.write("changes", CHANGES, part, build)]
 
 
-def _summarise(bench: Bench, day: date) -> list[Staged]:
+def _summarise(bench: Bench, day: date) -> Staged:
+    from reconcile import summarise
+
+    table = bench.con.table
+    currency = bench.settings.currency or UNKNOWN
+    return bench.write("summary", SUMMARY, str(day), lambda: summarise.summary(
+        table("verdicts_of_day"), table("lone"), table("the_day"), table("network_verdicts"),
+        bench.as_of, currency))  # fmt: skip
+
+
+def _count(bench: Bench, day: date) -> list[Staged]:
     from reconcile import summarise
     from reconcile.judge.rules import CONTEXT_NAMES
 
     table, part = bench.con.table, str(day)
-    currency = bench.settings.currency or UNKNOWN
     pattern = bench.settings.campaign
     by_campaign = [
         bench.write("campaigns", CAMPAIGNS, part, lambda: summarise.campaigns(
@@ -371,13 +390,66 @@ def _summarise(bench: Bench, day: date) -> list[Staged]:
     ] if pattern else []  # fmt: skip
     return [
         *by_campaign,
-        bench.write("summary", SUMMARY, part, lambda: summarise.summary(
-            table("verdicts_of_day"), table("lone"), table("the_day"), bench.as_of, currency)),
         bench.write("reasons", REASONS, part, lambda: summarise.reasons(
             table("verdicts_of_day"), table("the_day"), CONTEXT_NAMES)),
         bench.write("error_codes", ERROR_CODES, part, lambda: summarise.error_codes(
             table("verdicts_of_day"), table("the_day"))),
     ]  # fmt: skip
+
+
+def judge_networks(bench: Bench, day: date) -> list[Staged]:
+    """Judges the networks of a day again that is published: what it is held against has changed."""
+    bench.lay("verdicts_of_day", bench.store.query(VERDICTS, [day]))
+    staged = _judge_networks(bench, day, again=True)
+    told = bench.store.about(SUMMARY, day) or {}
+    names = ", ".join(
+        f"n.{c} AS {c}" if c == "network_verdict" else f"s.{c}" for c in SUMMARY.names
+    )
+    rows = f"""
+        SELECT {names} FROM ({bench.store.query(SUMMARY, [day])}) AS s
+        LEFT JOIN network_verdicts AS n USING (country, network_code)
+        ORDER BY account_id, country, network_code, currency
+    """
+    as_of = parse_moment(told["as_of"]) if told else bench.as_of
+    return [*staged, bench.store.write(bench.con, rows, SUMMARY, str(day), as_of)]
+
+
+def _judge_networks(bench: Bench, day: date, *, again: bool = False) -> list[Staged]:
+    """Stages what is thought of the networks of a day, and where a rise concentrates."""
+    from reconcile import networking
+
+    s, con = bench.settings, bench.con
+    today = None if again else networking.of_day(con, day)
+    seen = networking.window(bench.store, con, day, today, s.capability_table())
+    before = networking.alarms_before(bench.store, con, day)
+    rows = networking.judge(seen, before, s.currency or UNKNOWN, s.false_discoveries)
+    rows = networking.with_samples(con, rows)
+    told = networking.worst(rows)
+    for name, table in (("network_rows", networking.as_table(rows)), ("worst_rows", told)):
+        con.con.register(name, table)
+    texts = ", ".join(f"{c}::VARCHAR AS {c}" for c in told.columns)
+    con.con.execute(f"CREATE OR REPLACE TABLE network_verdicts AS SELECT {texts} FROM worst_rows")
+    staged = [bench.store.write(con, "SELECT * FROM network_rows", NETWORKS, str(day), bench.as_of)]
+    con.con.unregister("network_rows")
+    con.con.unregister("worst_rows")
+    return [*staged, _concentrate(bench, day, networking.risen(rows))]
+
+
+def _concentrate(bench: Bench, day: date, risen: list[str]) -> Staged:
+    from reconcile.judge import concentration as core
+
+    found: list[dict[str, object]] = []
+    if risen:
+        sliced = core.slices(bench.con.table("verdicts_of_day"), bench.settings.campaign)
+        frame = bench.con.to_pyarrow(sliced).to_pandas()
+        for verdict in risen:
+            found += [{"date": day, **row} for row in core.concentrations(frame, verdict)]
+    rows = pa.Table.from_pylist(found, schema=CONCENTRATIONS.schema)
+    bench.con.con.register("concentration_rows", rows)
+    query = "SELECT * FROM concentration_rows"
+    staged = bench.store.write(bench.con, query, CONCENTRATIONS, str(day), bench.as_of)
+    bench.con.con.unregister("concentration_rows")
+    return staged
 
 
 def _counts(bench: Bench) -> dict[str, int]:

@@ -162,6 +162,12 @@ class Settings(BaseSettings):
     capabilities: Path | None = Field(
         None, description="CSV of what networks' receipts are worth (capabilities.py)."
     )
+    conversions: Path | None = Field(
+        None, description="CSV of which messages converted (conversions.py)."
+    )
+    false_discoveries: float = Field(
+        0.05, gt=0, lt=0.5, description="Share of false alarms that a rule on networks may make."
+    )
     campaign: str | None = Field(
         None, description="Regular expression whose group `campaign` is in client_ref."
     )

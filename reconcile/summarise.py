@@ -32,14 +32,16 @@ NONE = "none"
 
 
 def summary(
-    verdicts: ibis.Table, orphans: ibis.Table, day: ibis.Table, as_of: datetime, currency: str
-) -> ibis.Table:
+    verdicts: ibis.Table, orphans: ibis.Table, day: ibis.Table, networks: ibis.Table,
+    as_of: datetime, currency: str,
+) -> ibis.Table:  # fmt: skip
     """One row an account × country × network code × currency of a day.
 
     Args:
         verdicts: the day's `verdicts`.
         orphans: the `orphans` of the day's receipts; each counts in its own network's row.
         day: one row: `date`, and `is_closed`: whether everything in it was mature at as_of.
+        networks: `network_verdict` of each country and network code.
         as_of: up to when things were known.
         currency: what to call money that names no currency (for rows with orphans alone).
     """
@@ -54,8 +56,8 @@ def summary(
     return (
         _rated(grouped)
         .cross_join(day.select("date", "is_closed"))
+        .left_join(networks, ["country", "network_code"])
         .mutate(
-            network_verdict=ibis.null(str),
             as_of=ibis.literal(as_of, type=dt.Timestamp(timezone="UTC", scale=6)),
             rules_version=ibis.literal(RULES_VERSION),
         )

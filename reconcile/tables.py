@@ -19,6 +19,7 @@ from reconcile import __version__
 from reconcile.days import iso
 from reconcile.errors import ContractError
 from reconcile.vocabulary import RULES_VERSION
+from reconcile.vocabulary import VERDICTS as SIX_VERDICTS
 
 if TYPE_CHECKING:
     import ibis
@@ -417,23 +418,97 @@ UNRECORDED = Table(
     ),
 )
 
+NETWORK_TEST = pa.struct(
+    [
+        ("rule", TEXT), ("holds", FLAG), ("n", COUNT), ("k", COUNT), ("rate", SHARE),
+        ("rate_low", SHARE), ("rate_high", SHARE), ("baseline", SHARE), ("baseline_n", COUNT),
+        ("effect", SHARE), ("p", SHARE), ("q", SHARE),
+    ]
+)  # fmt: skip
+
 NETWORKS = Table(
     "networks",
     "country × network code (`*`: the whole country) × span judged as a whole",
     ("date", "span", "country", "network_code"),
     (
         _DATE,
-        _required("span", TEXT, "1d or 7d, ending with the date."),
+        _required("span", TEXT, "1d, 2d or 7d, ending with the date."),
         _COUNTRY,
+        _COUNTRY_NAME,
         _NETWORK_CODE,
-        _count("messages", "Messages of the span."),
-        _required("network_verdict", TEXT, "What is thought of the network as a whole."),
-        _required("reasons", pa.list_(TEXT), "The rules that held."),
-        _required("latency_histogram", pa.list_(COUNT), "Delivered messages in fixed log bins."),
-        _required("evidence", TEXT, "The numbers, in one sentence."),
+        _NETWORK_NAME,
+        _required("network_verdict", TEXT, "What is thought of it: see `reconcile rules`."),
+        _required("is_alert", FLAG, "Suspect or contradictory on two of the last three days."),
+        _required("reasons", pa.list_(TEXT), "The rules that held, the leading one first."),
+        _required("evidence", TEXT, "The leading rule's numbers, in one sentence."),
+        Column("n", COUNT, "Of how many messages the leading rule counts some."),
+        Column("k", COUNT, "How many it counts."),
+        Column("rate", SHARE, "Which part: k / n."),
+        Column("rate_low", SHARE, "Lower end of the rate's Wilson 95 % interval."),
+        Column("rate_high", SHARE, "Upper end of it."),
+        Column("baseline", SHARE, "What the rate was before: 28 days that end 6 days earlier, "
+               "shrunk to the country's and to all networks'."),
+        Column("baseline_n", COUNT, "Messages of this network in its baseline."),
+        Column("effect", SHARE, "How many times its baseline: rate / baseline."),
+        Column("p", SHARE, "How likely chance (beta-binomial) makes it as odd as that."),
+        Column("q", SHARE, "The same after Benjamini and Hochberg, among the networks of that day."),
+        Column("power_10", SHARE, "How likely it would be found, were 10 % made up; null: untold."),
+        _required("samples", pa.list_(TEXT), "Up to five message ids that the leading rule means."),
+        _required("spend_at_stake", MONEY, "Cost of the messages that the leading rule means."),
+        _CURRENCY,
+        _required("spend", MONEY, "What its messages cost, of those paid in this currency."),
+        _required("spend_unconfirmed", MONEY, "Of these: missing, unknown and suspect ones."),
+        _required("spend_delivered", MONEY, "Of these: those whose end is delivered."),
+        Column("unit_price", MONEY, "Mean price of the messages paid in this currency."),
+        _count("messages", "Messages of the span: the sum of the six verdicts."),
+        *(_count(name, f"Of these: {name.replace('_', ' ')}.") for name in SIX_VERDICTS),
+        _count("masked", "Messages that ended while our own capture was down: in no count below."),
+        _count("told", "Messages without pending and not expected ones."),
+        _count("told_missing", "Of told: missing."),
+        _count("told_unknown", "Of told: unknown."),
+        _count("told_suspect", "Of told: suspect."),
+        _count("contradicted", "Of told: those whose record and receipts contradict each other."),
+        _count("seen", "Messages without those of which no receipt is expected."),
+        _count("troubled", "Of seen: not delivered within 60 s."),
+        _count("delivered", "Messages whose end is delivered."),
+        _count("failed", "Messages whose end is failed, rejected or undeliverable."),
+        _count("expired", "Messages whose end is expired."),
+        _count("ended_soon", "Delivered or failed within 32 minutes."),
+        _count("failed_soon", "Of these: failed."),
+        _count("timed", "Delivered within 32 minutes."),
+        _count("slow", "Of these: in more than 60 s."),
+        _count("peak", "Of these: in the fullest 100 ms of the network's day."),
+        _count("too_fast", "Delivered sooner than the setting too_fast."),
+        _count("converted", "Delivered and converted, by the file of conversions."),
+        _required("is_narrow", FLAG, "Whether delivery times hardly differ."),
+        _required("error_codes", pa.list_(TEXT), "Err-codes of the deciding receipts."),
+        _required("error_code_counts", pa.list_(COUNT), "How many messages have each of them."),
+        _required("latency_histogram", pa.list_(COUNT), "Delivered messages in 192 bins of time: "
+                  "eight an octave from 59 ms on, bin 80 begins at 60 s."),
+        _required("outages", pa.list_(TEXT), "When our own capture was down in the span (UTC)."),
+        _required("tests", pa.list_(NETWORK_TEST), "What each rule found."),
+        _required("rules_version", TEXT, "Version of the rules that judged."),
     ),
-    written=False,
-)
+)  # fmt: skip
+
+CONCENTRATIONS = Table(
+    "concentrations",
+    "where a rise of missing, unknown or suspect messages is over-represented",
+    ("date", "verdict", "rank"),
+    (
+        _DATE,
+        _required("verdict", TEXT, "What rose: missing, unknown or suspect."),
+        _count("rank", "The most telling is 1."),
+        _required("dimension", TEXT, "What is looked at: country, network, sender, campaign, error code, "
+                  "hour, account, or network × sender."),
+        _required("value", TEXT, "Which one of it."),
+        _count("messages", "Messages of the day there."),
+        _count("affected", "Of these: of that verdict."),
+        _required("support", SHARE, "Part of all affected messages of the day that is here."),
+        _required("lift", SHARE, "How many times more often than in all messages."),
+        _required("sentence", TEXT, "The numbers, in words."),
+    ),
+)  # fmt: skip
 
 TABLES: tuple[Table, ...] = (
     RECORDS,
@@ -450,6 +525,7 @@ TABLES: tuple[Table, ...] = (
     SENT,
     UNRECORDED,
     NETWORKS,
+    CONCENTRATIONS,
 )
 BY_NAME = {table.name: table for table in TABLES}
 

@@ -111,11 +111,13 @@ class World:
         failing = r.beta(self.failing * f.steady, (1 - self.failing) * f.steady, shape)
         made_up = np.zeros(shape)
         for at, fake in fakes.items():
-            made_up[fake.since:, at] = fake.share
+            made_up[fake.since :, at] = fake.share
         fakes_n = r.binomial(n, made_up)
         failed = r.binomial(n - fakes_n, failing)
         times = self._times(n - fakes_n - failed, median)
-        peak = r.binomial(n - fakes_n - failed, np.minimum(PEAK_MS * 0.45 / (median * self.spread), 1))
+        peak = r.binomial(
+            n - fakes_n - failed, np.minimum(PEAK_MS * 0.45 / (median * self.spread), 1)
+        )
         for at, fake in fakes.items():
             for day in range(fake.since, self.days):
                 some = _fakes(r, fake.kind, int(fakes_n[day, at]), median[day, at], self.spread[at])

@@ -23,9 +23,10 @@ DAY = date(2026, 10, 15)
 @functools.cache
 def _expression(table: Table) -> ibis.Table:
     """The summary table, over the tables `verdicts_in`, `lone_in` and `day_in`."""
-    verdicts, lone, day = map(core.connection().table, ("verdicts_in", "lone_in", "day_in"))
+    names = ("verdicts_in", "lone_in", "day_in", "networks_in")
+    verdicts, lone, day, networks = map(core.connection().table, names)
     if table is SUMMARY:
-        return summarise.summary(verdicts, lone, day, core.AS_OF, "USD")
+        return summarise.summary(verdicts, lone, day, networks, core.AS_OF, "USD")
     if table is REASONS:
         return summarise.reasons(verdicts, day, CONTEXT_NAMES)
     return summarise.error_codes(verdicts, day)
@@ -44,6 +45,8 @@ def put(verdicts: list[core.Row], lone: list[core.Row]) -> None:
     core.put("lone_in", ORPHANS, lone)
     day = f"SELECT DATE '{DAY}' AS date, false AS is_closed"
     core.connection().con.execute(f"CREATE OR REPLACE TABLE day_in AS {day}")
+    networks = "SELECT 'GB' AS country, '23410' AS network_code, 'watch' AS network_verdict"
+    core.connection().con.execute(f"CREATE OR REPLACE TABLE networks_in AS {networks}")
 
 
 def summed(

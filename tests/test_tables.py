@@ -101,6 +101,7 @@ def test_keys_are_those_of_the_design() -> None:
         "sent": ("source", "line", "part"),
         "unrecorded": ("message_id",),
         "networks": ("date", "span", "country", "network_code"),
+        "concentrations": ("date", "verdict", "rank"),
     }
 
 

@@ -32,13 +32,14 @@ UNCONFIRMED = ("missing", "unknown", "suspect")
 NETWORK = ("country", "network_code")
 
 
-def counts(verdicts: ibis.Table, outages: ibis.Table) -> ibis.Table:
+def counts(verdicts: ibis.Table, outages: ibis.Table, converted: ibis.Table) -> ibis.Table:
     """One row a country, network code and currency of a day: its counts and its money.
 
     Args:
         verdicts: the day's `verdicts`.
         outages: the bins in which our own capture was down (`outages.outages`). A message that
             ended in one counts in `messages`, its verdict and `masked`, and in nothing else.
+        converted: the message ids (`converted_id`) of which the user says that they converted.
     """
     told = _.seen & _.verdict.notin(("pending", "not_expected"))
     soon = _.seen & (_.took_ms < SOON_MS).fill_null(NO)
@@ -51,6 +52,7 @@ def counts(verdicts: ibis.Table, outages: ibis.Table) -> ibis.Table:
     }
     return (
         _looked_at(verdicts, outages)
+        .left_join(converted, [("message_id", "converted_id")])
         .group_by([*NETWORK, "currency"])
         .agg(
             country_name=_.country_name.max(),
@@ -71,6 +73,7 @@ def counts(verdicts: ibis.Table, outages: ibis.Table) -> ibis.Table:
             failed_soon=_.count(where=soon & _.is_failed),
             delivered_quickly=_.count(where=_.is_delivered & quick),
             too_fast=_.count(where=_.is_delivered & _.reasons.contains("too_fast")),
+            converted=_.count(where=_.is_delivered & _.converted_id.notnull()),
             **{
                 name: _.record_price.sum(where=where).fill_null(0).cast("decimal(38, 8)")
                 for name, where in money.items()
@@ -85,7 +88,7 @@ def histogram(verdicts: ibis.Table, outages: ibis.Table) -> ibis.Table:
     units = _.took_ms * UNITS // UNITS_MS
     # Half a unit more is no power of two: no engine's logarithm can fall on the wrong side.
     octave = (ibis.greatest(_.units, 2**FIRST_OCTAVE) + 0.5).log2().floor().cast("int64")
-    width = (ibis.literal(2.0) ** (_.octave - FIRST_OCTAVE)).cast("int64")
+    width = (2.0 ** (_.octave - FIRST_OCTAVE)).cast("int64")
     place = ibis.greatest(_.units, 2**FIRST_OCTAVE) // width - IN_OCTAVE
     number = (_.octave - FIRST_OCTAVE) * IN_OCTAVE + place
     return (

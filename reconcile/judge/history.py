@@ -44,7 +44,9 @@ class History:
 
     def past(self, at: int) -> Past:
         """The days that the day `at` is held against."""
-        window = slice(max(at - BASELINE_ENDS - BASELINE_DAYS + 1, 0), max(at - BASELINE_ENDS + 1, 0))
+        window = slice(
+            max(at - BASELINE_ENDS - BASELINE_DAYS + 1, 0), max(at - BASELINE_ENDS + 1, 0)
+        )
         counts = {name: self.counts[name][window] for name in COLUMNS}
         return Past(counts, self.flagged[window], self.narrow[window])
 
@@ -54,7 +56,7 @@ class History:
         counts = {name: self.counts[name][window].sum(0) for name in COLUMNS}
         parts = self.counts["messages"][window] / np.maximum(counts["messages"], 1)
         return Present(
-            counts, np.where(counts["messages"] > 0, (parts**2).sum(0), 1.0),
+            days, counts, np.where(counts["messages"] > 0, (parts**2).sum(0), 1.0),
             self.histogram[window].sum(0), self.group, self.capability,
         )  # fmt: skip
 

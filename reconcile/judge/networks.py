@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from reconcile.judge import statistics as stats
-from reconcile.judge.features import BINS, LATE_BIN, SLOW_BIN, edges_ms
+from reconcile.judge.features import BINS, LATE_BIN, PEAK_MS, SLOW_BIN, edges_ms
 from reconcile.judge.statistics import Flags, Floats, Whole
 
 STATUS, LATENCY = "status", "latency"
@@ -34,7 +34,10 @@ FAKED = 0.10
 
 @dataclass(frozen=True)
 class Told:
-    """What a rule's test found, one place a network: counts, share, baseline, and how sure."""
+    """What a rule's test found, one place a network: counts, share, baseline, and how sure.
+
+    `usual` is what n would be if the span were like the baseline's days.
+    """
 
     n: Whole
     k: Whole
@@ -42,6 +45,7 @@ class Told:
     base_n: Whole
     p: Floats
     precision: Floats
+    usual: Floats
     q: Floats = field(default_factory=lambda: np.zeros(0))
 
     @property
@@ -98,7 +102,7 @@ NETWORK_RULES = (
     NetworkRule("too_perfect", "C", STATUS, "Fewer messages fail than before; B where deliveries are odd as well.",
                 "ended_soon", "failed_soon", BELOW, lambda t: _expected(t) & (t.share <= 0.85 * t.base)),
     NetworkRule("conversion_gap", "B", STATUS, "As much is delivered as before, and a fifth fewer people do what it asks for.",
-                "delivered", "converted", BELOW, lambda t: (t.n * t.base >= LEAST_EXPECTED) & (t.share <= 0.8 * t.base)),
+                "delivered", "converted", BELOW, lambda t: (t.n >= 0.8 * t.usual) & (t.share <= 0.8 * t.base)),
 )  # fmt: skip
 # Not a rule: where messages contradict themselves more than before, for `concentration`.
 SUSPECT_RISE = NetworkRule("suspect_rise", "", STATUS, "More messages contradict themselves than before.",
@@ -138,6 +142,7 @@ class Present:
     """A span as it is judged: one place a network.
 
     Attributes:
+        days: how many days the span has.
         counts: by column, over the span.
         evenness: the sum of squares of the days' parts of the span's messages.
         histogram: networks × bins.
@@ -145,18 +150,12 @@ class Present:
         capability: what the capability table says; "" where nothing.
     """
 
+    days: int
     counts: Mapping[str, Whole]
     evenness: Floats
     histogram: Whole
     group: Whole
     capability: list[str]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What the rules are told: thresholds that settings may move."""
-
-    q: float = 0.05
 
 
 @dataclass(frozen=True)
@@ -166,17 +165,23 @@ class Judged:
     verdict: list[str]
     reasons: list[list[str]]
     told: Mapping[str, Told]
+    holds: Mapping[str, Flags]
     narrow: Flags
     power: Floats
 
 
-def judge(present: Present, past: Past, limits: Limits) -> Judged:
-    """Judges the networks of one span, all of one grain: networks, or whole countries."""
+def judge(present: Present, past: Past, q: float = 0.05) -> Judged:
+    """Judges the networks of one span, all of one grain: networks, or whole countries.
+
+    Args:
+        present, past: the span, and what it is held against.
+        q: the share of false discoveries that a rule may make, by Benjamini and Hochberg.
+    """
     told = {rule.name: _test(rule, present, past) for rule in (*NETWORK_RULES, SUSPECT_RISE)}
     narrow = is_narrow(present.histogram, present.counts["peak"])
     holds = {
-        rule.name: (t.q <= limits.q) & rule.floor(t)
-        for rule, t in ((rule, told[rule.name]) for rule in NETWORK_RULES)
+        rule.name: (t.q <= q) & rule.floor(t)
+        for rule, t in ((rule, told[rule.name]) for rule in (*NETWORK_RULES, SUSPECT_RISE))
     }
     alone = ~_differs_from_peers(narrow, present)
     holds["narrow_latency"] = narrow
@@ -186,8 +191,8 @@ def judge(present: Present, past: Past, limits: Limits) -> Judged:
     b_tier["too_perfect"] = holds["too_perfect"] & odd_times
     return Judged(
         _verdicts(present, past, holds, b_tier, narrow),
-        [[rule.name for rule in NETWORK_RULES if holds[rule.name][at]] for at in range(len(narrow))],
-        told, narrow, power(told),
+        [[r.name for r in NETWORK_RULES if holds[r.name][at]] for at in range(len(narrow))],
+        told, holds, narrow, power(told),
     )  # fmt: skip
 
 
@@ -201,14 +206,15 @@ def _test(rule: NetworkRule, present: Present, past: Past) -> Told:
     p = np.where(of_family, tail(k, n, before.mean, precision), np.nan)
     if rule.name == "narrow_latency":
         p = np.full(len(n), np.nan)
-    found = Told(n, k, before.mean, before.messages, p, precision)
+    usual = present.days * before.messages / np.maximum(before.days, 1)
+    found = Told(n, k, before.mean, before.messages, p, precision, usual)
     return Told(**{**vars(found), "q": stats.benjamini_hochberg(p)})
 
 
 def _can_be_told(rule: NetworkRule, n: Whole, before: stats.Baseline) -> Flags:
     """Which networks a rule can find at all: the others would only water its family down."""
     least = LEAST_TIMED if rule.name == "no_tail" else LEAST_MESSAGES
-    enough = (n >= least) & (before.days.sum() > 0)
+    enough: Flags = (n >= least) & bool(before.days.sum() > 0)
     if rule.side == BELOW:
         enough &= n * before.mean >= LEAST_EXPECTED
     if rule.name == "no_tail":
@@ -247,7 +253,10 @@ def is_narrow(histogram: Whole, peak: Whole) -> Flags:
     low, middle, high = (quantile(histogram, share) for share in (0.25, 0.5, 0.75))
     with np.errstate(invalid="ignore", divide="ignore"):
         close = (high - low) / middle < NARROW
-    return (soon >= LEAST_TIMED) & (close | (peak >= PEAK * np.maximum(soon, 1)))
+        # Where all takes less than a second, 100 ms are not little.
+        heaped = (middle >= 10 * PEAK_MS) & (peak >= PEAK * soon)
+    found: Flags = (soon >= LEAST_TIMED) & (close | heaped)
+    return found
 
 
 def quantile(histogram: Whole, share: float) -> Floats:
@@ -289,17 +298,16 @@ def _always_narrow(present: Present, past: Past) -> Flags:
     share = past.narrow.sum(0, where=days) / np.maximum(days.sum(0), 1)
     total = timed.sum(0) + present.counts["timed"]
     high = stats.wilson(late.sum(0) + present.counts["slow"], np.maximum(total, 1))[1]
-    return (days.sum(0) >= 7) & (share >= 0.9) & (high < 0.03)
+    always: Flags = (days.sum(0) >= 7) & (share >= 0.9) & (high < 0.03)
+    return always
 
 
 def power(told: Mapping[str, Told]) -> Floats:
-    """How likely the best of the rules would find it, were a tenth of the messages made up."""
-    best = np.zeros(len(next(iter(told.values())).n))
+    """How likely the best of the rules would find it, were a tenth made up; nan if untold."""
+    best = np.full(len(next(iter(told.values())).n), np.nan)
     for name in ("no_tail", "too_perfect", "no_trouble"):
         t = told[name]
         able = ~np.isnan(t.p)
-        limit = stats.critical(t.n[able], t.base[able], t.precision[able], 0.01)
-        share = t.base[able] * (1 - FAKED)
-        found = stats.lower_tail(np.maximum(limit, 0), t.n[able], share, t.precision[able])
-        best[able] = np.maximum(best[able], np.where(limit >= 0, found, 0))
+        found = stats.power(t.n[able], t.base[able], t.precision[able], 0.01, 1 - FAKED)
+        best[able] = np.fmax(best[able], found)
     return best

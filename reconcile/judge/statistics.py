@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betaln, gammaln
+from scipy.special import betainc, betaincinv, betaln, gammaln
 
 Floats = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
@@ -26,7 +26,9 @@ LEAST_RHO, MOST_RHO = 1e-4, 0.5
 # How far the networks of a country differ, as the precision of a beta distribution.
 LEAST_SPREAD, MOST_SPREAD = 2.0, 2000.0
 LEAST_SHARE = 1e-5
-TERMS_END = 1e-13
+TERMS_END = 1e-12
+# More likely than that, nobody asks how likely exactly.
+OFTEN = 0.1
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,8 @@ def _rho(n: Whole, k: Whole, mean: Floats, days: Whole) -> Floats:
     common = float(np.clip(common, LEAST_RHO, MOST_RHO))
     degrees = np.where(told, days - 1, 0)
     mixed = (degrees * np.clip(own, 0, MOST_RHO) + PRIOR_DAYS * common) / (degrees + PRIOR_DAYS)
-    return np.clip(mixed, LEAST_RHO, MOST_RHO)
+    found: Floats = np.clip(mixed, LEAST_RHO, MOST_RHO)
+    return found
 
 
 def _spread(own: Floats, above: Floats, worth: Floats) -> float:
@@ -140,23 +143,31 @@ def upper_tail(k: Whole, n: Whole, mean: Floats, precision: Floats) -> Floats:
 
 
 def _tail(k: Whole, n: Whole, a: Floats, b: Floats) -> Floats:
-    """Sums terms from k away from the mean, where they fall, until they do not count any more."""
-    k, n, a, b = np.broadcast_arrays(k, n, a, b)
-    k, n, a, b = (np.ravel(x) for x in (k, n, a, b))
-    middle = n * a / (a + b)
-    below = k <= middle
-    # Above the middle it is 1 less the other tail, which is the short one there.
-    start = np.where(below, k, n - k - 1)
-    first, second = np.where(below, a, b), np.where(below, b, a)
-    total = np.where(start >= 0, _sum_down(start, n, first, second), 0.0)
-    return np.clip(np.where(below, total, 1 - total), 0.0, 1.0)
+    """Near enough where chance does it often, exact where it hardly ever does."""
+    k, n, a, b = (np.ravel(x) for x in np.broadcast_arrays(k, n, a, b))
+    p = _smooth_tail(k, n, a, b)
+    rare = np.flatnonzero((p < OFTEN) & (k >= 0))
+    p[rare] = np.minimum(_sum_down(k[rare], n[rare], a[rare], b[rare]), 1.0)
+    return p
+
+
+def _smooth_tail(k: Whole, n: Whole, a: Floats, b: Floats) -> Floats:
+    """As though shares were continuous: a beta distribution with the same mean and variance."""
+    mean, rho = a / (a + b), 1 / (a + b + 1)
+    size = np.maximum(n, 1)
+    precision = size / (1 + (size - 1) * rho) - 1
+    precision = np.maximum(precision, 1e-3)
+    upto = np.clip((k + 0.5) / size, 0, 1)
+    below = betainc(mean * precision, (1 - mean) * precision, upto)
+    found: Floats = np.where(k < 0, 0.0, below)
+    return found
 
 
 def _sum_down(k: Whole, n: Whole, a: Floats, b: Floats) -> Floats:
     at = np.maximum(k, 0).astype(float)
     size = n.astype(float)
     log = gammaln(size + 1) - gammaln(at + 1) - gammaln(size - at + 1)
-    term = np.exp(log + betaln(at + a, size - at + b) - betaln(a, b))
+    term: Floats = np.exp(log + betaln(at + a, size - at + b) - betaln(a, b))
     total = term.copy()
     going = np.flatnonzero(at > 0)
     while len(going):
@@ -171,14 +182,17 @@ def _sum_down(k: Whole, n: Whole, a: Floats, b: Floats) -> Floats:
     return total
 
 
-def critical(n: Whole, mean: Floats, precision: Floats, level: float) -> Whole:
-    """The largest k whose lower tail is at most `level`; -1 where there is none."""
-    low, high = np.full(len(n), -1, np.int64), np.floor(n * mean).astype(np.int64)
-    while (low < high).any():
-        middle = (low + high + 1) // 2
-        fits = lower_tail(middle, n, mean, precision) <= level
-        low, high = np.where(fits, middle, low), np.where(fits, high, middle - 1)
-    return low
+def power(n: Whole, mean: Floats, precision: Floats, level: float, part: float) -> Floats:
+    """How likely a lower tail of at most `level` is found where only a part of the mean is left."""
+    size = np.maximum(n, 1)
+    evenly = np.maximum(size / (1 + (size - 1) / (precision + 1)) - 1, 1e-3)
+    upto = betaincinv(mean * evenly, (1 - mean) * evenly, level) * size - 0.5
+    k = np.floor(upto).astype(np.int64)
+    left = part * mean
+    found: Floats = np.where(
+        k >= 0, _smooth_tail(k, n, left * precision, (1 - left) * precision), 0
+    )
+    return found
 
 
 def benjamini_hochberg(p: Floats) -> Floats:

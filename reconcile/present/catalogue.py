@@ -43,6 +43,21 @@ def rules_text(form: str) -> str:
     return render(rules_frame(), form)
 
 
+def network_rules_text(form: str) -> str:
+    """What is concluded of networks as a whole, and by which rules."""
+    import pandas as pd
+
+    from reconcile.judge.networks import NETWORK_RULES, NETWORK_VERDICTS
+    from reconcile.judge.rules import OUTAGE
+
+    rows = [
+        ("masks all", OUTAGE.name, OUTAGE.sentence),
+        *((f"tier {rule.tier}", rule.name, rule.sentence) for rule in NETWORK_RULES),
+        *(("(verdict)", name, sentence) for name, sentence in NETWORK_VERDICTS.items()),
+    ]
+    return render(pd.DataFrame(rows, columns=["tier", "rule", "holds when"]), form)
+
+
 def schema_text(name: str | None, form: str) -> str:
     """The contract of one table, or of all."""
     if name is not None and name not in BY_NAME:

@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-from reconcile.present.catalogue import rules_text
+from reconcile.present.catalogue import network_rules_text, rules_text
 from reconcile.present.text import markdown
 from reconcile.receipts.formats import FORMATS
 from reconcile.tables import TABLES
@@ -16,6 +16,7 @@ def renewed(text: str) -> str:
     """The README with its generated parts as the code says them now."""
     parts = {
         "tables": tables_text(), "verdicts": rules_text("markdown"), "formats": formats_text(),
+        "networks": network_rules_text("markdown"),
     }  # fmt: skip
     for name, body in parts.items():
         found = re.compile(rf"(<!-- {name}:[^>]*-->\n).*?(<!-- /{name} -->)", re.DOTALL)

@@ -1,0 +1,82 @@
+"""The networks whose receipts are odd, each with the one sentence that says why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from reconcile.engine import quote
+from reconcile.present.worst import money
+from reconcile.store import Store
+from reconcile.tables import CONCENTRATIONS, NETWORKS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from ibis.backends.duckdb import Backend
+
+# Worst first.
+ODD = ("contradictory", "suspect", "watch")
+COLUMNS = (
+    "date", "span", "country", "network_code", "network_name", "network_verdict", "is_alert",
+    "reasons", "evidence", "n", "k", "rate", "rate_low", "rate_high", "baseline", "baseline_n",
+    "effect", "p", "q", "spend_at_stake", "currency", "samples", "outages",
+)  # fmt: skip
+
+
+def odd_networks(store: Store, con: Backend, days: Iterable[date | str]) -> pd.DataFrame | None:
+    """The rows of `networks` that are odd, the worst first; of a network each span's own.
+
+    None where nothing is published for these days. What was an outage of ours is in `attrs`, and
+    so is where a rise concentrates.
+    """
+    days = [str(day) for day in days if store.path(NETWORKS, day).exists()]
+    if not days:
+        return None
+    rows = store.query(NETWORKS, days)
+    rank = " ".join(f"WHEN {quote(verdict)} THEN {n}" for n, verdict in enumerate(ODD))
+    order = f"date, CASE network_verdict {rank} END, NOT is_alert, country, network_code, span"
+    named = ", ".join(map(quote, ODD))
+    frame: pd.DataFrame = (
+        con.con.execute(
+            f"SELECT {', '.join(COLUMNS)} FROM ({rows}) "  # noqa: S608 - our own names
+            f"WHERE network_verdict IN ({named}) "
+            f"ORDER BY {order}"
+        )
+        .fetch_arrow_table()
+        .to_pandas(date_as_object=True)
+    )
+    silent = con.con.execute(
+        f"SELECT DISTINCT unnest(outages) AS o FROM ({rows}) WHERE span = '1d' ORDER BY o"  # noqa: S608
+    ).fetchall()
+    where = con.con.execute(
+        f"SELECT verdict, sentence FROM ({store.query(CONCENTRATIONS, days)}) "  # noqa: S608
+        "ORDER BY date, verdict, rank"
+    ).fetchall()
+    frame.attrs = {"outages": [row[0] for row in silent], "rises": where}
+    return frame
+
+
+def odd_ones(frame: pd.DataFrame, days: list[str]) -> str:
+    """One line a network, its worst span first; then outages of ours, and where a rise is."""
+    lines = []
+    first = frame.drop_duplicates(["date", "country", "network_code"])
+    for row in first.to_dict("records"):
+        lines.append(_line(row))
+    if not lines:
+        lines.append(f"No network is odd on {', '.join(days)}.")
+    lines += [f"Our own capture was down: {span} UTC" for span in frame.attrs["outages"]]
+    lines += [f"{verdict} rises: {sentence}." for verdict, sentence in frame.attrs["rises"]]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _line(row: dict[Any, Any]) -> str:
+    what = "the whole country" if row["network_code"] == "*" else row["network_code"]
+    name = f" {row['network_name']}" if isinstance(row["network_name"], str) else ""
+    alert = ", alert" if row["is_alert"] else ""
+    spent = money(row["spend_at_stake"], row["currency"])
+    stake = f" At stake: {spent}." if row["spend_at_stake"] else ""
+    return (
+        f"{row['network_verdict']}{alert}: {row['country']} {what}{name} "
+        f"({row['span']} to {row['date']}): {row['evidence']}.{stake}"
+    )
