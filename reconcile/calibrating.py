@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
 # Settings of `false_discoveries` that are tried, the most careful last.
-TRIED = (0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0001)
+TRIED = (0.2, 0.1, 0.05, 0.02, 0.01, 0.001, 0.0001)
 
 
 def replay(
@@ -47,7 +47,7 @@ def replay(
     window = networking.assemble(days, networking.read(con, store.query(NETWORKS, days), first),
                                  settings.capability_table())  # fmt: skip
     played = [at for at in range(networking.REACH, len(days)) if days[at] in set(published)]
-    flags = {q: _flags(window, played, q) for q in sorted({*TRIED, settings.false_discoveries})}
+    flags = _flags(window, played, sorted({*TRIED, settings.false_discoveries}))
     now = flags[settings.false_discoveries]
     networks = max(len(window.networks), 1)
     rows = []
@@ -62,16 +62,19 @@ def replay(
     return pd.DataFrame(rows)
 
 
-def _flags(window: networking.Window, played: list[int], q: float) -> dict[str, int]:
-    """How many networks each rule, and the verdict suspect, flags on these days."""
-    found = dict.fromkeys([*(rule.name for rule in NETWORK_RULES), "suspect"], 0)
+def _flags(
+    window: networking.Window, played: list[int], tried: list[float]
+) -> dict[float, dict[str, int]]:
+    """For each q: how many networks each rule, and the verdict suspect, flags on these days."""
+    names = [*(rule.name for rule in NETWORK_RULES), "suspect"]
+    found = {q: dict.fromkeys(names, 0) for q in tried}
     for at in played:
-        held: dict[str, list[np.ndarray]] = {name: [] for name in found}
-        for days in SPANS.values():
-            judged = core.judge(window.history.present(at, days), window.history.past(at), q)
-            for rule in NETWORK_RULES:
-                held[rule.name].append(judged.holds[rule.name])
-            held["suspect"].append(np.array([v == "suspect" for v in judged.verdict]))
-        for name, each in held.items():
-            found[name] += int(np.any(each, axis=0).sum())
+        past = window.history.past(at)
+        spans = [window.history.present(at, days) for days in SPANS.values()]
+        told = [core.examine(span, past) for span in spans]
+        for q in tried:
+            judged = [core.held(*each, q) for each in zip(spans, told, strict=True)]
+            for name in names[:-1]:
+                found[q][name] += int(np.any([holds[name] for holds, _ in judged], axis=0).sum())
+            found[q]["suspect"] += int(np.any([suspect for _, suspect in judged], axis=0).sum())
     return found

@@ -249,6 +249,7 @@ def _rows(
     at = seen.at
     here = np.flatnonzero(history.present(at, days).counts["messages"] > 0)
     histogram = history.present(at, days).histogram
+    powers = core.power(found.told)
     added = _added(seen, days, names)
     quartiles = {f"q{p}": core.quantile(histogram, p / 100) for p in (25, 75)}
     tests = {name: _as_lists(told, found, name) for name, told in found.told.items()}
@@ -257,7 +258,7 @@ def _rows(
         key = (names.country[n], names.network_code[n])
         verdict, reasons = found.verdict[n], found.reasons[n]
         row = dict(added[key].items())
-        power = None if np.isnan(found.power[n]) else float(found.power[n])
+        power = None if np.isnan(powers[n]) else float(powers[n])
         row |= {
             "date": seen.days[at], "span": span, "country": key[0], "network_code": key[1],
             "country_name": names.country_name[n], "network_name": names.network_name[n],

@@ -451,7 +451,7 @@ NETWORKS = Table(
         Column("baseline_n", COUNT, "Messages of this network in its baseline."),
         Column("effect", SHARE, "How many times its baseline: rate / baseline."),
         Column("p", SHARE, "How likely chance (beta-binomial) makes it as odd as that."),
-        Column("q", SHARE, "The same after Benjamini and Hochberg, among the networks of that day."),
+        Column("q", SHARE, "The same after Benjamini and Hochberg, among the day's networks."),
         Column("power_10", SHARE, "How likely it would be found, were 10 % made up; null: untold."),
         _required("samples", pa.list_(TEXT), "Up to five message ids that the leading rule means."),
         _required("spend_at_stake", MONEY, "Cost of the messages that the leading rule means."),
@@ -499,8 +499,8 @@ CONCENTRATIONS = Table(
         _DATE,
         _required("verdict", TEXT, "What rose: missing, unknown or suspect."),
         _count("rank", "The most telling is 1."),
-        _required("dimension", TEXT, "What is looked at: country, network, sender, campaign, error code, "
-                  "hour, account, or network × sender."),
+        _required("dimension", TEXT, "What is looked at: country, network, sender, "
+                  "campaign, error code, hour, account, or network × sender."),
         _required("value", TEXT, "Which one of it."),
         _count("messages", "Messages of the day there."),
         _count("affected", "Of these: of that verdict."),

@@ -163,7 +163,8 @@ def _history(
         "messages": n, "told": n, "seen": n, "timed": timed, "slow": late, "peak": peak,
         "delivered": times.sum(2), "ended_soon": timed + failed, "failed_soon": failed,
         "troubled": n - times[..., :SLOW_BIN].sum(2),
-        "told_missing": world.random.binomial(n, 0.02), "told_unknown": world.random.binomial(n, 0.01),
+        "told_missing": world.random.binomial(n, 0.02),
+        "told_unknown": world.random.binomial(n, 0.01),
     }  # fmt: skip
     narrow = np.array([is_narrow(*day) for day in zip(times, peak, strict=True)])
     none = [""] * world.networks

@@ -48,7 +48,7 @@ class History:
             max(at - BASELINE_ENDS - BASELINE_DAYS + 1, 0), max(at - BASELINE_ENDS + 1, 0)
         )
         counts = {name: self.counts[name][window] for name in COLUMNS}
-        return Past(counts, self.flagged[window], self.narrow[window])
+        return Past(counts, self.flagged[window], self.narrow[window], self.group)
 
     def present(self, at: int, days: int) -> Present:
         """The span of so many days that ends with the day `at`."""

@@ -129,12 +129,22 @@ class Past:
     Attributes:
         counts: by column; 0 where a day or a network is not there.
         flagged: days on which a network was odd, which are no baseline.
-        narrow, timed: whether its delivery times were narrow, and how many there were.
+        narrow: whether its delivery times were narrow.
+        group: as in `Present`.
     """
 
     counts: Mapping[str, Whole]
     flagged: Flags
     narrow: Flags
+    group: Whole
+    _known: dict[str, stats.Baseline] = field(default_factory=dict)
+
+    def baseline(self, rule: NetworkRule) -> stats.Baseline:
+        """What a rule's share was; every span is held against the same."""
+        if rule.name not in self._known:
+            n, k = (self.counts[name] * ~self.flagged for name in (rule.n, rule.k))
+            self._known[rule.name] = stats.baseline(n, k, self.group)
+        return self._known[rule.name]
 
 
 @dataclass(frozen=True)
@@ -159,6 +169,14 @@ class Present:
 
 
 @dataclass(frozen=True)
+class Examined:
+    """What each rule's test found, by its name; and whether delivery times are narrow."""
+
+    told: Mapping[str, Told]
+    narrow: Flags
+
+
+@dataclass(frozen=True)
 class Judged:
     """One place a network: its verdict, the rules that held, and what each test found."""
 
@@ -167,7 +185,6 @@ class Judged:
     told: Mapping[str, Told]
     holds: Mapping[str, Flags]
     narrow: Flags
-    power: Floats
 
 
 def judge(present: Present, past: Past, q: float = 0.05) -> Judged:
@@ -177,29 +194,49 @@ def judge(present: Present, past: Past, q: float = 0.05) -> Judged:
         present, past: the span, and what it is held against.
         q: the share of false discoveries that a rule may make, by Benjamini and Hochberg.
     """
-    told = {rule.name: _test(rule, present, past) for rule in (*NETWORK_RULES, SUSPECT_RISE)}
+    return conclude(present, past, examine(present, past), q)
+
+
+def examine(present: Present, past: Past) -> Examined:
+    """What the tests find, whatever is then concluded of it."""
+    rules = (*NETWORK_RULES, SUSPECT_RISE)
     narrow = is_narrow(present.histogram, present.counts["peak"])
+    return Examined({rule.name: _test(rule, present, past) for rule in rules}, narrow)
+
+
+def conclude(present: Present, past: Past, found: Examined, q: float) -> Judged:
+    """What follows from the tests, with as many false discoveries as `q` allows."""
+    holds, suspect = held(present, found, q)
+    reasons: list[list[str]] = [[] for _ in found.narrow]
+    for rule in NETWORK_RULES:
+        for at in np.flatnonzero(holds[rule.name]):
+            reasons[at].append(rule.name)
+    verdicts = _verdicts(present, past, holds, suspect, found.narrow)
+    return Judged(verdicts, reasons, found.told, holds, found.narrow)
+
+
+def held(present: Present, found: Examined, q: float) -> tuple[dict[str, Flags], Flags]:
+    """Which rules hold, and whether they make a network suspect: one of B, or two C's families."""
+    told, narrow = found.told, found.narrow
     holds = {
-        rule.name: (t.q <= q) & rule.floor(t)
-        for rule, t in ((rule, told[rule.name]) for rule in (*NETWORK_RULES, SUSPECT_RISE))
+        rule.name: (told[rule.name].q <= q) & rule.floor(told[rule.name])
+        for rule in (*NETWORK_RULES, SUSPECT_RISE)
     }
-    alone = ~_differs_from_peers(narrow, present)
     holds["narrow_latency"] = narrow
-    b_tier = {rule.name: holds[rule.name] & (rule.tier == "B") for rule in NETWORK_RULES}
-    b_tier["narrow_latency"] = narrow & ~alone
+    strong = {rule.name: holds[rule.name] & (rule.tier == "B") for rule in NETWORK_RULES}
+    strong["narrow_latency"] = narrow & _differs_from_peers(narrow, present)
     odd_times = narrow | holds["no_tail"] | holds["no_trouble"]
-    b_tier["too_perfect"] = holds["too_perfect"] & odd_times
-    return Judged(
-        _verdicts(present, past, holds, b_tier, narrow),
-        [[r.name for r in NETWORK_RULES if holds[r.name][at]] for at in range(len(narrow))],
-        told, holds, narrow, power(told),
-    )  # fmt: skip
+    strong["too_perfect"] = holds["too_perfect"] & odd_times
+    families = [
+        np.any([holds[rule.name] for rule in NETWORK_RULES if rule.family == name], axis=0)
+        for name in (STATUS, LATENCY)
+    ]
+    return holds, np.any(list(strong.values()), axis=0) | np.all(families, axis=0)
 
 
 def _test(rule: NetworkRule, present: Present, past: Past) -> Told:
     n, k = present.counts[rule.n], present.counts[rule.k]
-    used = ~past.flagged
-    before = stats.baseline(past.counts[rule.n] * used, past.counts[rule.k] * used, present.group)
+    before = past.baseline(rule)
     precision = before.precision(present.evenness)
     tail = stats.lower_tail if rule.side == BELOW else stats.upper_tail
     of_family = _can_be_told(rule, n, before)
@@ -223,15 +260,9 @@ def _can_be_told(rule: NetworkRule, n: Whole, before: stats.Baseline) -> Flags:
 
 
 def _verdicts(
-    present: Present, past: Past, holds: Mapping[str, Flags], b_tier: Mapping[str, Flags],
-    narrow: Flags,
-) -> list[str]:  # fmt: skip
+    present: Present, past: Past, holds: Mapping[str, Flags], suspect: Flags, narrow: Flags
+) -> list[str]:
     count = present.counts
-    family = {
-        name: np.any([holds[r.name] for r in NETWORK_RULES if r.family == name], axis=0)
-        for name in (STATUS, LATENCY)
-    }
-    suspect = np.any(list(b_tier.values()), axis=0) | (family[STATUS] & family[LATENCY])
     contradicted = count["contradicted"]
     told = np.maximum(count["told"], 1)
     capability = np.array(present.capability, dtype=object)
@@ -242,7 +273,7 @@ def _verdicts(
         ("contradictory", (contradicted >= LEAST_CONTRADICTED) & (contradicted > CONTRADICTED * told)),
         ("suspect", suspect | (capability == "untrusted")),
         ("carrier_ack_only", (narrow & _always_narrow(present, past)) | (capability == "carrier")),
-        ("watch", np.any(list(holds.values()), axis=0)),
+        ("watch", np.any([holds[rule.name] for rule in NETWORK_RULES], axis=0)),
     ]  # fmt: skip
     return list(np.select([held for _, held in answers], [name for name, _ in answers], "normal"))
 

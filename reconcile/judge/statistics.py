@@ -26,9 +26,9 @@ LEAST_RHO, MOST_RHO = 1e-4, 0.5
 # How far the networks of a country differ, as the precision of a beta distribution.
 LEAST_SPREAD, MOST_SPREAD = 2.0, 2000.0
 LEAST_SHARE = 1e-5
-TERMS_END = 1e-12
+TERMS_END = 1e-8
 # More likely than that, nobody asks how likely exactly.
-OFTEN = 0.1
+OFTEN = 0.02
 
 
 @dataclass(frozen=True)
