@@ -84,6 +84,7 @@ class Bench:
     as_of: datetime
     accounts: frozenset[str]
     log_is_whole: bool = True
+    features: list[str] = field(default_factory=list)
     _open: ExitStack = field(default_factory=ExitStack)
     _views: dict[str, str] = field(default_factory=dict)
 
@@ -419,7 +420,9 @@ def _judge_networks(bench: Bench, day: date, *, again: bool = False) -> list[Sta
     from reconcile import networking
 
     s, con = bench.settings, bench.con
-    today = None if again else networking.of_day(con, day)
+    if not bench.features:
+        bench.features.extend(networking.queries(con))
+    today = None if again else networking.of_day(con, day, bench.features)
     seen = networking.window(bench.store, con, day, today, s.capability_table())
     before = networking.alarms_before(bench.store, con, day)
     rows = networking.judge(seen, before, s.currency or UNKNOWN, s.false_discoveries)
@@ -429,9 +432,8 @@ def _judge_networks(bench: Bench, day: date, *, again: bool = False) -> list[Sta
         con.con.register(name, table)
     texts = ", ".join(f"{c}::VARCHAR AS {c}" for c in told.columns)
     con.con.execute(f"CREATE OR REPLACE TABLE network_verdicts AS SELECT {texts} FROM worst_rows")
-    staged = [bench.store.write(con, "SELECT * FROM network_rows", NETWORKS, str(day), bench.as_of)]
-    con.con.unregister("network_rows")
     con.con.unregister("worst_rows")
+    staged = [bench.write("networks", NETWORKS, str(day), lambda: con.table("network_rows"))]
     return [*staged, _concentrate(bench, day, networking.risen(rows))]
 
 
@@ -446,10 +448,8 @@ def _concentrate(bench: Bench, day: date, risen: list[str]) -> Staged:
             found += [{"date": day, **row} for row in core.concentrations(frame, verdict)]
     rows = pa.Table.from_pylist(found, schema=CONCENTRATIONS.schema)
     bench.con.con.register("concentration_rows", rows)
-    query = "SELECT * FROM concentration_rows"
-    staged = bench.store.write(bench.con, query, CONCENTRATIONS, str(day), bench.as_of)
-    bench.con.con.unregister("concentration_rows")
-    return staged
+    return bench.write("concentrations", CONCENTRATIONS, str(day),
+                       lambda: bench.con.table("concentration_rows"))  # fmt: skip
 
 
 def _counts(bench: Bench) -> dict[str, int]:

@@ -34,7 +34,6 @@ from reconcile.vocabulary import RULES_VERSION
 from reconcile.vocabulary import VERDICTS as SIX_VERDICTS
 
 if TYPE_CHECKING:
-    import ibis
     from ibis.backends.duckdb import Backend
 
 KEY = ["country", "network_code"]
@@ -76,13 +75,30 @@ class Window:
         return len(self.days) - 1
 
 
-def of_day(con: Backend, day: date) -> pd.DataFrame:
-    """The features of a day's networks, from the views that judging has laid: one row a network."""
-    table = con.table
-    verdicts, outages = table("verdicts_of_day"), table("outages")
-    counted = _frame(con, features.counts(verdicts, outages, table("converted_ids")))
-    binned = _frame(con, features.histogram(verdicts, outages))
-    peaks = _frame(con, features.peaks(verdicts, outages))
+def queries(con: Backend) -> list[str]:
+    """SQL of the features of a day, over the views that judging lays: compiled once a run."""
+    verdicts, outages = con.table("verdicts_of_day"), con.table("outages")
+    return [
+        con.compile(rows)
+        for rows in (
+            features.counts(verdicts, outages, con.table("converted_ids")),
+            features.histogram(verdicts, outages),
+            features.peaks(verdicts, outages),
+        )
+    ]
+
+
+def of_day(con: Backend, day: date, compiled: list[str]) -> pd.DataFrame:
+    """The features of a day's networks: one row a network.
+
+    Args:
+        con: where judging has laid the day's verdicts, summaries of error codes and outages.
+        day: the day.
+        compiled: as `queries` gives them.
+    """
+    counted, binned, peaks = (
+        con.con.execute(query).fetch_arrow_table().to_pandas() for query in compiled
+    )
     if counted.empty:
         return pd.DataFrame(columns=[*NETWORKS.names])
     whole = _in_one_currency(counted)
@@ -95,6 +111,8 @@ def of_day(con: Backend, day: date) -> pd.DataFrame:
     whole["peak"] = whole.peak.fillna(0).astype("int64")
     whole["troubled"] = whole.seen - whole.delivered_quickly
     whole["latency_histogram"] = pd.Series(list(times), index=whole.index)
+    medians = core.quantile(times, 0.5)
+    whole["latency_p50_ms"] = [None if v != v else round(v) for v in medians.tolist()]
     whole["is_narrow"] = core.is_narrow(times, whole.peak.to_numpy())
     whole["date"] = day
     whole["outages"] = [outages_of_day(con)] * len(whole)
@@ -166,7 +184,7 @@ def read(con: Backend, rows: str, day: date) -> pd.DataFrame:
     recent = f"date > DATE '{day - max(SPANS.values()) * DAY}'"
     columns = ", ".join((
         "date", *KEY, "country_name", "network_name", "network_verdict", "currency", *MONEY,
-        "is_narrow", "outages", *ADDED,
+        "is_narrow", "latency_p50_ms", "outages", *ADDED,
     ))  # fmt: skip
     recent_only = ", ".join(
         f"CASE WHEN {recent} THEN {name} END AS {name}"
@@ -197,6 +215,8 @@ def assemble(days: list[date], frame: pd.DataFrame, known: Sequence[Capability])
     if has.any():
         histogram[rows[has], columns[has]] = np.stack(own.latency_histogram[has].to_list())
     narrow, flagged = np.zeros(shape, bool), np.zeros(shape, bool)
+    medians = np.zeros(shape)
+    medians[rows, columns] = own.latency_p50_ms.fillna(0).to_numpy(float)
     narrow[rows, columns] = own.is_narrow.to_numpy(bool)
     flagged[rows, columns] = own.network_verdict.isin(ALARMS)
     words = {(c.country, c.network_code): c.receipts for c in known}
@@ -204,7 +224,7 @@ def assemble(days: list[date], frame: pd.DataFrame, known: Sequence[Capability])
         words.get((c, n), words.get((c, ALL_NETWORKS), ""))
         for c, n in zip(networks.country, networks.network_code, strict=True)
     ]
-    history = History(counts, histogram, narrow, flagged, group.astype(np.int64), said)
+    history = History(counts, histogram, narrow, medians, flagged, group.astype(np.int64), said)
     whole = pd.DataFrame({"country": countries, "network_code": WHOLE})
     latest = networks.drop_duplicates("country", keep="last").set_index("country").country_name
     whole["country_name"], whole["network_name"] = latest.reindex(countries).to_numpy(), None
@@ -249,7 +269,7 @@ def _rows(
     at = seen.at
     here = np.flatnonzero(history.present(at, days).counts["messages"] > 0)
     histogram = history.present(at, days).histogram
-    powers = core.power(found.told)
+    powers, middle = core.power(found.told), core.quantile(histogram, 0.5)
     added = _added(seen, days, names)
     quartiles = {f"q{p}": core.quantile(histogram, p / 100) for p in (25, 75)}
     tests = {name: _as_lists(told, found, name) for name, told in found.told.items()}
@@ -264,6 +284,7 @@ def _rows(
             "country_name": names.country_name[n], "network_name": names.network_name[n],
             "network_verdict": verdict, "reasons": reasons, "power_10": power,
             "is_alert": verdict in ALARMS and alarms.get((span, *key), 0) > 0,
+            "latency_p50_ms": None if middle[n] != middle[n] else round(float(middle[n])),
             "latency_histogram": histogram[n], "is_narrow": bool(found.narrow[n]),
             "rules_version": RULES_VERSION,
         }  # fmt: skip
@@ -413,8 +434,3 @@ def as_table(rows: pd.DataFrame) -> pa.Table:
         for row in rows.to_dict("records")
     ]
     return pa.Table.from_pylist(plain, schema=NETWORKS.schema)
-
-
-def _frame(con: Backend, rows: ibis.Table) -> pd.DataFrame:
-    frame: pd.DataFrame = con.to_pyarrow(rows).to_pandas()
-    return frame

@@ -29,7 +29,10 @@ ROOMS: dict[str, set[str]] = {
     "reports": CORE | {"border"},
     "receipts": CORE | {"border"},
     "sendlog": CORE | {"border", "judge", "receipts"},
-    "judging": CORE | {"judge", "summarise", "sendlog"},
+    "conversions": CORE | {"border"},
+    "networking": CORE | {"judge", "capabilities"},
+    "calibrating": CORE | {"judge", "networking"},
+    "judging": CORE | {"judge", "summarise", "sendlog", "networking", "conversions"},
     "healing": CORE | {"judging", "sendlog"},
     "run": CORE | {"border"},
     "refreshing": CORE | {"reports", "run"},
@@ -40,7 +43,7 @@ ROOMS: dict[str, set[str]] = {
     | {"fetching"},
     "explaining": CORE
     | {"border", "judge", "sendlog", "judging", "reports", "run", "refreshing", "fetching"},
-    "present": CORE | {"judge", "summarise", "reports", "receipts", "explaining"},
+    "present": CORE | {"judge", "summarise", "reports", "receipts", "explaining", "calibrating"},
     "sandbox": FACTS,
 }
 # The demo plays a whole job against the sandbox: the one file of its room that knows it.

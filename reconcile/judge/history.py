@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from reconcile.judge.networks import (
     Present,
     is_narrow,
 )
-from reconcile.judge.statistics import Flags, Whole
+from reconcile.judge.statistics import Flags, Floats, Whole
 
 # Columns that are read and are no test's n or k.
 ALSO = ("messages", "masked", "not_expected", "contradicted")
@@ -29,8 +30,9 @@ class History:
     Attributes:
         counts: by column of `networks`: days × networks.
         histogram: days × networks × bins; of days that no span reaches it may be 0.
-        narrow, flagged: whether its delivery times were narrow; whether it was an alarm, which
-            makes the day no baseline.
+        narrow: whether its delivery times were narrow.
+        medians: of delivery time in ms; 0 where there is none.
+        flagged: whether it was an alarm, which makes the day no baseline.
         group: of each network the number of its country.
         capability: of each network what the capability table says; "" where nothing.
     """
@@ -38,6 +40,7 @@ class History:
     counts: Mapping[str, Whole]
     histogram: Whole
     narrow: Flags
+    medians: Floats
     flagged: Flags
     group: Whole
     capability: list[str]
@@ -48,7 +51,9 @@ class History:
             max(at - BASELINE_ENDS - BASELINE_DAYS + 1, 0), max(at - BASELINE_ENDS + 1, 0)
         )
         counts = {name: self.counts[name][window] for name in COLUMNS}
-        return Past(counts, self.flagged[window], self.narrow[window], self.group)
+        return Past(
+            counts, self.flagged[window], self.narrow[window], self.medians[window], self.group
+        )
 
     def present(self, at: int, days: int) -> Present:
         """The span of so many days that ends with the day `at`."""
@@ -71,11 +76,17 @@ class History:
         order = np.argsort(self.group, kind="stable")
         starts = np.searchsorted(self.group[order], np.arange(many))
 
-        def added(values: Whole) -> Whole:
+        def added(values: Any) -> Any:
             return np.add.reduceat(values[:, order], starts, axis=1)
 
         counts = {name: added(values) for name, values in self.counts.items()}
         histogram = added(self.histogram)
         narrow = np.array([is_narrow(*day) for day in zip(histogram, counts["peak"], strict=True)])
+        # The histograms of older days are not at hand: a country's median is its networks' mean.
+        timed = np.maximum(self.counts["timed"], 0)
+        weighed = added(self.medians * timed)
+        medians = np.divide(
+            weighed, counts["timed"], out=np.zeros(weighed.shape), where=weighed > 0
+        )
         group = np.zeros(many, np.int64)
-        return History(counts, histogram, narrow, flagged, group, capability)
+        return History(counts, histogram, narrow, medians, flagged, group, capability)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from reconcile.judge import statistics as stats
-from reconcile.judge.features import BINS, LATE_BIN, PEAK_MS, SLOW_BIN, edges_ms
+from reconcile.judge.features import BINS, LATE_BIN, PEAK_MS, SLOW_BIN, SLOW_MS, edges_ms
 from reconcile.judge.statistics import Flags, Floats, Whole
 
 STATUS, LATENCY = "status", "latency"
@@ -30,13 +30,16 @@ LEAST_EXPECTED = 4.6
 NARROW, PEAK = 0.25, 0.30
 CONTRADICTED, LEAST_CONTRADICTED = 0.01, 5
 FAKED = 0.10
+# A median that fell further is a faster route.
+FASTER = 0.95
 
 
 @dataclass(frozen=True)
 class Told:
     """What a rule's test found, one place a network: counts, share, baseline, and how sure.
 
-    `usual` is what n would be if the span were like the baseline's days.
+    `usual` is what n would be if the span were like the baseline's days. `fair_k` is k, but for
+    deliveries that are faster as a whole: see `_slower_than_before`.
     """
 
     n: Whole
@@ -46,11 +49,16 @@ class Told:
     p: Floats
     precision: Floats
     usual: Floats
+    fair_k: Whole
     q: Floats = field(default_factory=lambda: np.zeros(0))
 
     @property
     def share(self) -> Floats:
         return np.divide(self.k, self.n, out=np.zeros(len(self.n)), where=self.n > 0)
+
+    @property
+    def fair_share(self) -> Floats:
+        return np.divide(self.fair_k, self.n, out=np.zeros(len(self.n)), where=self.n > 0)
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,7 @@ NETWORK_RULES = (
                 "told", "told_unknown", ABOVE, _rises),
     NetworkRule("no_tail", "B", LATENCY, "Hardly any delivery takes more than 60 s, where before some did.",
                 "timed", "slow", BELOW,
-                lambda t: (t.n >= LEAST_TIMED) & (t.p < 0.01) & (t.base >= 0.03) & (t.share <= 0.85 * t.base)),
+                lambda t: (t.n >= LEAST_TIMED) & (t.p < 0.01) & (t.base >= 0.03) & (t.fair_share <= 0.85 * t.base)),
     NetworkRule("no_trouble", "B", LATENCY, "All is delivered within 60 s, where before some of it was late or failed.",
                 "seen", "troubled", BELOW, lambda t: _expected(t) & (t.share <= 0.25 * t.base)),
     NetworkRule("narrow_latency", "B", LATENCY, "Deliveries take almost the same time, where others of its country differ; C where none is to compare.",
@@ -130,12 +138,14 @@ class Past:
         counts: by column; 0 where a day or a network is not there.
         flagged: days on which a network was odd, which are no baseline.
         narrow: whether its delivery times were narrow.
+        medians: of delivery time in ms; 0 where there is none.
         group: as in `Present`.
     """
 
     counts: Mapping[str, Whole]
     flagged: Flags
     narrow: Flags
+    medians: Floats
     group: Whole
     _known: dict[str, stats.Baseline] = field(default_factory=dict)
 
@@ -239,13 +249,42 @@ def _test(rule: NetworkRule, present: Present, past: Past) -> Told:
     before = past.baseline(rule)
     precision = before.precision(present.evenness)
     tail = stats.lower_tail if rule.side == BELOW else stats.upper_tail
+    fair_k = _slower_than_before(present, past) if rule.name == "no_tail" else k
     of_family = _can_be_told(rule, n, before)
-    p = np.where(of_family, tail(k, n, before.mean, precision), np.nan)
+    p = np.where(of_family, tail(fair_k, n, before.mean, precision), np.nan)
     if rule.name == "narrow_latency":
         p = np.full(len(n), np.nan)
     usual = present.days * before.messages / np.maximum(before.days, 1)
-    found = Told(n, k, before.mean, before.messages, p, precision, usual)
+    found = Told(n, k, before.mean, before.messages, p, precision, usual, fair_k)
     return Told(**{**vars(found), "q": stats.benjamini_hochberg(p)})
+
+
+def _slower_than_before(present: Present, past: Past) -> Whole:
+    """How many took more than 60 s, or than as many times the median as 60 s were before.
+
+    A route that is twice as fast as before has fewer slow deliveries, and is no less honest.
+    """
+    seen = past.medians > 0
+    logs = np.log(past.medians, out=np.zeros(past.medians.shape), where=seen)
+    weight = np.where(seen, past.counts["timed"], 0)
+    before = np.exp((logs * weight).sum(0) / np.maximum(weight.sum(0), 1))
+    now = np.nan_to_num(quantile(present.histogram, 0.5))
+    ratio = np.where((weight.sum(0) > 0) & (now > 0), np.minimum(now / before, 1), 1.0)
+    late = present.counts["slow"]
+    scaled = np.maximum(_slower(present.histogram, ratio * SLOW_MS), late)
+    return np.where(ratio < FASTER, scaled, late)
+
+
+def _slower(histogram: Whole, than_ms: Floats) -> Whole:
+    """How many took more than so many ms, and not more than half an hour."""
+    edges = np.array(edges_ms())
+    at = np.searchsorted(edges, than_ms, side="right") - 1
+    rows = np.arange(len(histogram))
+    reached = np.cumsum(histogram[:, :LATE_BIN], axis=1)
+    part = (edges[at + 1] - than_ms) / (edges[at + 1] - edges[at])
+    inside = histogram[rows, at] * part
+    found: Whole = np.round(reached[:, -1] - reached[rows, at] + inside).astype(np.int64)
+    return found
 
 
 def _can_be_told(rule: NetworkRule, n: Whole, before: stats.Baseline) -> Flags:

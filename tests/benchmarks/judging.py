@@ -27,6 +27,8 @@ PROGRAMS = {
     "(b) DuckDB SQL": "rival_sql.py",
     "(c) tuned pandas": "rival_pandas.py",
 }
+# The same as ours, and the day's networks besides: no rival judges those.
+WITH_NETWORKS = {"ours, and networks": "ours_networks.py"}
 STARTS = 20
 
 
@@ -58,10 +60,10 @@ def judging(folder: Path, messages: int, runs: int, memory_limit: str) -> list[s
             "--day", day["day"], "--as-of", day["as_of"], "--account", day["account"],
             "--memory-limit", memory_limit,
         ]
-        for name, script in PROGRAMS.items()
+        for name, script in (PROGRAMS | WITH_NETWORKS).items()
     }  # fmt: skip
-    _compare(folder, calls, day["day"])
-    taken: dict[str, list[dict[str, float]]] = {name: [] for name in PROGRAMS}
+    _compare(folder, {name: calls[name] for name in PROGRAMS}, day["day"])
+    taken: dict[str, list[dict[str, float]]] = {name: [] for name in calls}
     for run in range(runs):
         for name, call in calls.items():
             taken[name].append(json.loads(python(*call)))

@@ -1,4 +1,7 @@
-"""The job's own judging of one day, publication, checks and ledger included."""
+"""The job's own judging of one day, publication, checks and ledger included.
+
+The networks as a whole, which no rival judges, are left out here and timed by `ours_networks.py`.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,12 @@ from reconcile.store import Store
 
 def judge(task: Task) -> None:
     """Judges the day in its store, which then holds the five tables."""
+    judging._judge_networks = _without_networks  # type: ignore[assignment]
+    judge_all(task)
+
+
+def judge_all(task: Task) -> None:
+    """The same, and its networks."""
     settings = Settings(store=task.store, currency=CURRENCY, memory_limit=task.memory_limit)
     store = Store.open(settings.store)
     with store.lock():
@@ -21,6 +30,12 @@ def judge(task: Task) -> None:
         with judging.Bench(store, con, store.ledger(), settings, task.as_of, ours) as bench:
             judging.judge_day(bench, task.day, covered=True)
         con.disconnect()
+
+
+def _without_networks(bench: judging.Bench, *_: object) -> list[object]:
+    columns = "country VARCHAR, network_code VARCHAR, network_verdict VARCHAR"
+    bench.con.con.execute(f"CREATE OR REPLACE TABLE network_verdicts ({columns})")
+    return []
 
 
 if __name__ == "__main__":
