@@ -27,7 +27,7 @@ from reconcile.judge.features import BINS
 from reconcile.judge.history import COLUMNS, History
 from reconcile.judge.networks import ALARMS, SPANS, WHOLE, Judged
 from reconcile.judge.outages import BIN_MS
-from reconcile.judge.statistics import wilson
+from reconcile.judge.statistics import Whole, wilson
 from reconcile.store import Store
 from reconcile.tables import NETWORKS
 from reconcile.vocabulary import RULES_VERSION
@@ -44,6 +44,7 @@ ADDED = (
     "contradicted", "seen", "troubled", "delivered", "failed", "expired", "ended_soon",
     "failed_soon", "timed", "slow", "peak", "too_fast", "converted",
 )  # fmt: skip
+LATENCIES = tuple(f"latency_p{round(share * 100)}_ms" for share in core.QUANTILES)
 REACH = core.BASELINE_ENDS + core.BASELINE_DAYS
 SAMPLES = 5
 # Which of a network's messages a rule means, as SQL over `verdicts`.
@@ -111,12 +112,20 @@ def of_day(con: Backend, day: date, compiled: list[str]) -> pd.DataFrame:
     whole["peak"] = whole.peak.fillna(0).astype("int64")
     whole["troubled"] = whole.seen - whole.delivered_quickly
     whole["latency_histogram"] = pd.Series(list(times), index=whole.index)
-    medians = core.quantile(times, 0.5)
-    whole["latency_p50_ms"] = [None if v != v else round(v) for v in medians.tolist()]
+    for name, values in _quantiles(times).items():
+        whole[name] = values
     whole["is_narrow"] = core.is_narrow(times, whole.peak.to_numpy())
     whole["date"] = day
     whole["outages"] = [outages_of_day(con)] * len(whole)
     return _with_error_codes(con, whole)
+
+
+def _quantiles(times: Whole) -> dict[str, list[int | None]]:
+    """Quantiles of delivery time in ms, as they stand in `networks`; null without deliveries."""
+    return {
+        name: [None if v != v else round(v) for v in core.quantile(times, share).tolist()]
+        for name, share in zip(LATENCIES, core.QUANTILES, strict=True)
+    }
 
 
 def outages_of_day(con: Backend) -> list[str]:
@@ -184,7 +193,7 @@ def read(con: Backend, rows: str, day: date) -> pd.DataFrame:
     recent = f"date > DATE '{day - max(SPANS.values()) * DAY}'"
     columns = ", ".join((
         "date", *KEY, "country_name", "network_name", "network_verdict", "currency", *MONEY,
-        "is_narrow", "latency_p50_ms", "outages", *ADDED,
+        "is_narrow", *LATENCIES, "outages", *ADDED,
     ))  # fmt: skip
     recent_only = ", ".join(
         f"CASE WHEN {recent} THEN {name} END AS {name}"
@@ -215,8 +224,9 @@ def assemble(days: list[date], frame: pd.DataFrame, known: Sequence[Capability])
     if has.any():
         histogram[rows[has], columns[has]] = np.stack(own.latency_histogram[has].to_list())
     narrow, flagged = np.zeros(shape, bool), np.zeros(shape, bool)
-    medians = np.zeros(shape)
-    medians[rows, columns] = own.latency_p50_ms.fillna(0).to_numpy(float)
+    quantiles = np.zeros((len(LATENCIES), *shape))
+    for n, name in enumerate(LATENCIES):
+        quantiles[n, rows, columns] = own[name].fillna(0).to_numpy(float)
     narrow[rows, columns] = own.is_narrow.to_numpy(bool)
     flagged[rows, columns] = own.network_verdict.isin(ALARMS)
     words = {(c.country, c.network_code): c.receipts for c in known}
@@ -224,7 +234,7 @@ def assemble(days: list[date], frame: pd.DataFrame, known: Sequence[Capability])
         words.get((c, n), words.get((c, ALL_NETWORKS), ""))
         for c, n in zip(networks.country, networks.network_code, strict=True)
     ]
-    history = History(counts, histogram, narrow, medians, flagged, group.astype(np.int64), said)
+    history = History(counts, histogram, narrow, quantiles, flagged, group.astype(np.int64), said)
     whole = pd.DataFrame({"country": countries, "network_code": WHOLE})
     latest = networks.drop_duplicates("country", keep="last").set_index("country").country_name
     whole["country_name"], whole["network_name"] = latest.reindex(countries).to_numpy(), None
@@ -269,9 +279,8 @@ def _rows(
     at = seen.at
     here = np.flatnonzero(history.present(at, days).counts["messages"] > 0)
     histogram = history.present(at, days).histogram
-    powers, middle = core.power(found.told), core.quantile(histogram, 0.5)
+    powers, times = core.power(found.told), _quantiles(histogram)
     added = _added(seen, days, names)
-    quartiles = {f"q{p}": core.quantile(histogram, p / 100) for p in (25, 75)}
     tests = {name: _as_lists(told, found, name) for name, told in found.told.items()}
     rows = []
     for n in here:
@@ -284,7 +293,7 @@ def _rows(
             "country_name": names.country_name[n], "network_name": names.network_name[n],
             "network_verdict": verdict, "reasons": reasons, "power_10": power,
             "is_alert": verdict in ALARMS and alarms.get((span, *key), 0) > 0,
-            "latency_p50_ms": None if middle[n] != middle[n] else round(float(middle[n])),
+            **{name: values[n] for name, values in times.items()},
             "latency_histogram": histogram[n], "is_narrow": bool(found.narrow[n]),
             "rules_version": RULES_VERSION,
         }  # fmt: skip
@@ -297,8 +306,7 @@ def _rows(
             for name, test in tests.items()
         ]
         leading = next((t for t in every if t["rule"] == reasons[0]), None) if reasons else None
-        numbers = {**row, **{name: float(value[n]) for name, value in quartiles.items()}}
-        row["evidence"] = sentence(verdict, numbers, leading)
+        row["evidence"] = sentence(verdict, row, leading)
         row["tests"] = [t for t in every if t["n"]]
         row |= {c: leading[c] if leading else None for c in _TESTED}
         row["currency"] = row["currency"] or currency

@@ -481,7 +481,10 @@ NETWORKS = Table(
         _count("too_fast", "Delivered sooner than the setting too_fast."),
         _count("converted", "Delivered and converted, by the file of conversions."),
         _required("is_narrow", FLAG, "Whether delivery times hardly differ."),
-        Column("latency_p50_ms", MS, "Median of delivery time, to an eighth of an octave."),
+        *(
+            Column(f"latency_p{p}_ms", MS, f"Of the delivered {p} % took less, by the histogram.")
+            for p in (10, 25, 50, 75)
+        ),
         _required("error_codes", pa.list_(TEXT), "Err-codes of the deciding receipts."),
         _required("error_code_counts", pa.list_(COUNT), "How many messages have each of them."),
         _required("latency_histogram", pa.list_(COUNT), "Delivered messages in 192 bins of time: "

@@ -15,7 +15,7 @@ from scipy.special import ndtr
 
 from reconcile.judge.features import BINS, PEAK_MS, edges_ms
 from reconcile.judge.history import COLUMNS, History
-from reconcile.judge.networks import is_narrow, quantile, slow
+from reconcile.judge.networks import QUANTILES, is_narrow, quantile, slow
 
 Floats = npt.NDArray[np.float64]
 Random = np.random.Generator
@@ -167,9 +167,17 @@ def _history(
         "told_unknown": world.random.binomial(n, 0.01),
     }  # fmt: skip
     narrow = np.array([is_narrow(*day) for day in zip(times, peak, strict=True)])
-    medians = np.nan_to_num(np.array([quantile(day, 0.5) for day in times]))
+    taken = [[quantile(day, share) for day in times] for share in QUANTILES]
     none = [""] * world.networks
-    return History(counts, times, narrow, medians, np.zeros(n.shape, bool), world.group, none)
+    return History(
+        counts,
+        times,
+        narrow,
+        np.nan_to_num(np.array(taken)),
+        np.zeros(n.shape, bool),
+        world.group,
+        none,
+    )
 
 
 def fakers(

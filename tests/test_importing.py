@@ -61,7 +61,7 @@ class Shelf:
         rows: list[dict[str, Any]] = (
             pq.read_table(path, partitioning=None).to_pylist() if path.exists() else []
         )
-        return rows
+        return sorted(rows, key=lambda row: str(row.get("message_id", row)))
 
     @property
     def files(self) -> list[str]:

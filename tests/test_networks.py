@@ -42,9 +42,9 @@ def history(**of_last_day: Any) -> History:
         times[-1, 0] = of_last_day.pop("times")
     for name, value in of_last_day.items():
         counts[name][-1, 0] = value
-    medians = np.array([core.quantile(day, 0.5) for day in times])
+    taken = np.array([[core.quantile(day, q) for day in times] for q in core.QUANTILES])
     flagged = np.zeros(shape, bool)
-    return History(counts, times, narrow, medians, flagged, GROUP, [""] * NETWORKS)
+    return History(counts, times, narrow, taken, flagged, GROUP, [""] * NETWORKS)
 
 
 def judged(what: History, days: int = 1) -> tuple[str, list[str]]:
@@ -156,9 +156,7 @@ def test_without_history_nothing_is_compared() -> None:
     empty = {name: values.copy() for name, values in what.counts.items()}
     for values in empty.values():
         values[:-1] = 0
-    new = History(
-        empty, what.histogram, what.narrow, what.medians, what.flagged, GROUP, what.capability
-    )
+    new = replace(what, counts=empty)
     found = core.judge(new.present(DAYS - 1, 1), new.past(DAYS - 1))
     assert found.verdict[0] == "normal"
     assert np.isnan(core.power(found.told)).all()

@@ -33,7 +33,7 @@ def sentence(verdict: str, row: Mapping[str, Any], test: Mapping[str, Any] | Non
 
     Args:
         verdict: the network's.
-        row: its counts, `power_10`, and quartiles `q25`, `q75` of delivery time in ms.
+        row: its columns of `networks`, as far as they are known before the sentence.
         test: what its leading rule found; None where none held.
     """
     numbers = {name: f"{value:,}" for name, value in row.items() if isinstance(value, int)}
@@ -50,7 +50,7 @@ def sentence(verdict: str, row: Mapping[str, Any], test: Mapping[str, Any] | Non
 def _narrow(row: Mapping[str, Any], test: Mapping[str, Any]) -> str:
     if test["n"] and test["k"] >= PEAK * test["n"]:
         return f"{test['k']:,} of {test['n']:,} receipts claim delivery within the same 100 ms"
-    low, high = row["q25"] / 1000, row["q75"] / 1000
+    low, high = row["latency_p25_ms"] / 1000, row["latency_p75_ms"] / 1000
     within = f"half of {test['n']:,} deliveries took between {low:.3g} and {high:.3g} s"
     return f"{within}, and {test['k']:,} the same 100 ms"
 

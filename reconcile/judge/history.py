@@ -31,7 +31,7 @@ class History:
         counts: by column of `networks`: days × networks.
         histogram: days × networks × bins; of days that no span reaches it may be 0.
         narrow: whether its delivery times were narrow.
-        medians: of delivery time in ms; 0 where there is none.
+        quantiles: `networks.QUANTILES` of delivery time in ms; 0 where there is none.
         flagged: whether it was an alarm, which makes the day no baseline.
         group: of each network the number of its country.
         capability: of each network what the capability table says; "" where nothing.
@@ -40,7 +40,7 @@ class History:
     counts: Mapping[str, Whole]
     histogram: Whole
     narrow: Flags
-    medians: Floats
+    quantiles: Floats
     flagged: Flags
     group: Whole
     capability: list[str]
@@ -52,7 +52,7 @@ class History:
         )
         counts = {name: self.counts[name][window] for name in COLUMNS}
         return Past(
-            counts, self.flagged[window], self.narrow[window], self.medians[window], self.group
+            counts, self.flagged[window], self.narrow[window], self.quantiles[:, window], self.group
         )
 
     def present(self, at: int, days: int) -> Present:
@@ -82,11 +82,9 @@ class History:
         counts = {name: added(values) for name, values in self.counts.items()}
         histogram = added(self.histogram)
         narrow = np.array([is_narrow(*day) for day in zip(histogram, counts["peak"], strict=True)])
-        # The histograms of older days are not at hand: a country's median is its networks' mean.
-        timed = np.maximum(self.counts["timed"], 0)
-        weighed = added(self.medians * timed)
-        medians = np.divide(
-            weighed, counts["timed"], out=np.zeros(weighed.shape), where=weighed > 0
-        )
+        # The histograms of older days are not at hand: a country's are the means of its networks'.
+        weighed = np.array([added(times * self.counts["timed"]) for times in self.quantiles])
+        nothing = np.zeros(weighed.shape)
+        quantiles = np.divide(weighed, counts["timed"], out=nothing, where=weighed > 0)
         group = np.zeros(many, np.int64)
-        return History(counts, histogram, narrow, medians, flagged, group, capability)
+        return History(counts, histogram, narrow, quantiles, flagged, group, capability)

@@ -213,7 +213,8 @@ def _publish(store: Any, world: World, what: History) -> None:
             "network_verdict": pa.array(["normal"] * many),
             "latency_histogram": times.cast(pa.list_(pa.int64())),
             "is_narrow": pa.array(what.narrow[at]),
-            "latency_p50_ms": pa.array(what.medians[at].astype(np.int64)),
+            **{f"latency_p{p}_ms": pa.array(times[at].astype(np.int64))
+               for p, times in zip((10, 25, 50, 75), what.quantiles, strict=True)},
         }  # fmt: skip
         columns = {f.name: _filled(given.get(f.name), f.type, many) for f in NETWORKS.schema}
         path = store.path(NETWORKS, day)
