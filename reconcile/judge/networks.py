@@ -31,7 +31,7 @@ NARROW, PEAK = 0.25, 0.30
 CONTRADICTED, LEAST_CONTRADICTED = 0.01, 5
 FAKED = 0.10
 # A route that got so much faster, by each of these quantiles of delivery time, is another route.
-FASTER, QUANTILES = 0.95, (0.1, 0.25, 0.5, 0.75)
+FASTER, QUANTILES = 0.8, (0.1, 0.25, 0.5, 0.75)
 
 
 @dataclass(frozen=True)
