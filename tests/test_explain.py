@@ -135,6 +135,7 @@ def test_at_any_moment_as_the_core_says(demo_store: Path) -> None:
         with looked_at(settings, moment) as this:
             found = messages(explain(this, Given(tuple(ids)), moment))
             wanted: dict[str, tuple[str, list[str]]] = {}
+            compiled = False
             days = {str(each.record["received_at"].date()) for each in found}
             for day in days:
                 bench = judging.Bench(this.store, this.con, this.ledger, settings, moment,
@@ -142,7 +143,8 @@ def test_at_any_moment_as_the_core_says(demo_store: Path) -> None:
                 bench.lay("records_of_day", this.store.query(RECORDS, [day]))
                 parts = judging.receipt_days(bench, date.fromisoformat(day))
                 bench.lay("receipts_in_reach", this.store.query(RECEIPTS, parts))
-                if not wanted:  # compiled once, over views that are laid anew for each day
+                if not compiled:  # once, over views that are laid anew for each day
+                    compiled = True
                     rows = judging._verdicts(bench, several_owners=True, logged=False)
                     this.con.create_view("now", rows)
                 rows = this.con.con.execute("SELECT message_id, verdict, reasons FROM now")

@@ -116,7 +116,7 @@ def publish(
     if not parts:
         return []
     merge = _Merge(store, con, day, parts, pii)
-    with _giving_back(con), merge.older_states() as older:
+    with merge.older_states() as older:
         staged = [merge.stage(as_of, forgets=older > 0)]
     fresh = staged[0].rows + older - sum(map(raw_slices.rows_of, merge.stored))
     all_good = fresh == sum(raw_slices.rows_of(part.raw) for part in parts)
@@ -125,18 +125,6 @@ def publish(
         staged += _stage_rejects(store, con, told, sum(counts), as_of)
     store.publish(staged)
     return counts
-
-
-@contextmanager
-def _giving_back(con: Backend) -> Iterator[None]:
-    """Lets the engine give back what it has freed: sorting would hold twice its limit else."""
-    con.con.execute("SET allocator_background_threads = true")
-    con.con.execute("SET allocator_bulk_deallocation_flush_threshold = '1MB'")
-    try:
-        yield
-    finally:  # it costs time, which judging would pay
-        con.con.execute("RESET allocator_background_threads")
-        con.con.execute("RESET allocator_bulk_deallocation_flush_threshold")
 
 
 class _Merge:
