@@ -420,9 +420,11 @@ def _judge_networks(bench: Bench, day: date, *, again: bool = False) -> list[Sta
     from reconcile import networking
 
     s, con = bench.settings, bench.con
-    if not bench.features:
-        bench.features.extend(networking.queries(con))
-    today = None if again else networking.of_day(con, day, bench.features)
+    today = None
+    if not again:
+        if not bench.features:
+            bench.features.extend(networking.queries(con))
+        today = networking.of_day(con, day, bench.features)
     seen = networking.window(bench.store, con, day, today, s.capability_table())
     before = networking.alarms_before(bench.store, con, day)
     rows = networking.judge(seen, before, s.currency or UNKNOWN, s.false_discoveries)

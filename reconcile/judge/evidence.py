@@ -59,12 +59,10 @@ def _before(row: Mapping[str, Any], test: Mapping[str, Any]) -> str:
     if test["baseline"] is None:
         return "nothing is known from before"
     what = "country" if row["network_code"] == "*" else "network"
-    whose = "its own" if test["baseline_n"] >= OWN_ENOUGH else "others like it,"
+    own = test["baseline_n"] >= OWN_ENOUGH
+    whose = f"this {what}'s own 28 days before" if own else "others like it, 28 days before"
     tail = "" if test["p"] is None else f" (p {test['p']:.2g}, q {test['q']:.2g})"
-    share = f"{_percent(test['baseline'])}{tail}"
-    if whose == "its own":
-        return f"this {what}'s own 28 days before: {share}"
-    return f"{whose} 28 days before: {share}"
+    return f"{whose}: {_percent(test['baseline'])}{tail}"
 
 
 def _power(power: float | None) -> str:

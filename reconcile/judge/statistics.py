@@ -133,7 +133,7 @@ def _spread(own: Floats, above: Floats, worth: Floats) -> float:
 
 
 def lower_tail(k: Whole, n: Whole, mean: Floats, precision: Floats) -> Floats:
-    """P(K ≤ k) of a beta-binomial distribution, exactly."""
+    """P(K ≤ k) of a beta-binomial distribution: exact where it is rare, see `_tail`."""
     return _tail(k, n, mean * precision, (1 - mean) * precision)
 
 
