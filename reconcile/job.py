@@ -279,12 +279,15 @@ def judge(this: Run, days: list[date], *, heal: bool = False) -> list[date]:
         alone = _days_of_receipts_alone(this)
         for lone in alone:
             this.store.publish([judging.judge_orphans(bench, lone, covered=False)])
-        timeless = sendlog.judge_unrecorded(bench, None, covered=False)
-        this.store.publish([timeless] if timeless else [])
+        logged = _days_of_logs_alone(this)
+        for sent in logged:
+            unrecorded = sendlog.judge_unrecorded(bench, sent, covered=False)
+            this.store.publish([unrecorded] if unrecorded else [])
     looked_at = {*map(str, days), *(str(lone or UNDATED) for lone in alone)}
     left = set() if heal else set(this.ledger.changed) - looked_at
     this.ledger.changed = sorted(left)
-    left = set() if heal else set(this.ledger.send_changed) - looked_at - {UNDATED}
+    looked_at = {*map(str, days), *(str(sent or UNDATED) for sent in logged)}
+    left = set() if heal else set(this.ledger.send_changed) - looked_at
     this.ledger.send_changed = sorted(left)
     this.store.save(this.ledger)
     return days
@@ -299,9 +302,18 @@ def _held_against(this: Run, days: list[date]) -> list[date]:
 
 def _days_of_receipts_alone(this: Run) -> list[date | None]:
     """Past days without records, but with receipts that no run has judged; None: the undated."""
-    past = [d for d in this.ledger.changed if d != UNDATED and d < str(day_of(this.as_of))]
-    days = [day for day in map(date.fromisoformat, past) if not is_here(this, day)]
-    return [*days, *([None] if UNDATED in this.store.days(RECEIPTS) else [])]
+    undated = UNDATED in this.store.days(RECEIPTS)
+    return [*_past_days_not_here(this, this.ledger.changed), *([None] if undated else [])]
+
+
+def _days_of_logs_alone(this: Run) -> list[date | None]:
+    """Past days without records that a send log speaks of; None: what has no time."""
+    return [*_past_days_not_here(this, this.ledger.send_changed), None]
+
+
+def _past_days_not_here(this: Run, partitions: Sequence[str]) -> list[date]:
+    past = [d for d in partitions if d != UNDATED and d < str(day_of(this.as_of))]
+    return [day for day in map(date.fromisoformat, past) if not is_here(this, day)]
 
 
 def _is_covered(this: Run, bench: Any, day: date) -> bool:

@@ -22,6 +22,8 @@ DEFINITE = ("delivered", "read", "failed", "rejected", "expired", "undeliverable
 NOT_FINAL = ("accepted", "buffered", "submitted")
 FINAL = (*DEFINITE, UNKNOWN)
 STATUSES = (*FINAL, *NOT_FINAL)
+# What the SMS API answers at sending; every other status is a refusal.
+SENT_ACCEPTED = "0"
 # Between products the same end has several names: a receipt of one, a record of the other.
 NOT_DELIVERED_ANYWHERE = ("failed", "rejected", "undeliverable", "expired")
 

@@ -10,6 +10,7 @@ from typing import Any
 import ibis
 import judge_support as core
 import pytest
+from test_rules import RECEIPT_WORDS, RECORD_WORDS, read_words
 
 from reconcile import judging
 from reconcile.days import end_of
@@ -17,6 +18,7 @@ from reconcile.judge import orphans
 from reconcile.judge.pair import Scope
 from reconcile.store import UNDATED
 from reconcile.tables import ORPHANS, RECEIPTS, RECORDS
+from tests.truth_tables import Line, read_orphans
 
 RECEIVED = core.AS_OF - timedelta(days=5)
 
@@ -62,6 +64,29 @@ def heard(message_id: str, apart: timedelta = timedelta(seconds=7), **fields: An
     """A receipt of our account for the handset A, pushed so long after the record was received."""
     given = {"account_id": "a1", "recipient": "A", "pushed_at": RECEIVED + apart}
     return core.receipt(message_id, **(given | fields))
+
+
+@pytest.mark.parametrize("line", read_orphans(), ids=lambda line: line.name)
+def test_line(line: Line) -> None:
+    """A receipt that joins no record is of the kind that its line says."""
+    record: list[core.Row] = []
+    if (text := line.cells["record"]) != "-":
+        told = read_words(text, RECORD_WORDS, RECEIVED, "finalized_at")
+        record = [core.record("1A", received_at=RECEIVED, **told)]
+    words = line.cells["receipt"].split()
+    zeros = next((word.removeprefix("id=") for word in words if word.startswith("id=")), "")
+    bare = " ".join(word for word in words if not word.startswith("id="))
+    told = read_words(bare, RECEIPT_WORDS, RECEIVED, "pushed_at")
+    lone = core.receipt(f"{zeros}1A" if zeros else "9F", **told)
+    covered = {"all here": True, "not all here": False}[line.cells["days it can belong to"]]
+    assert kind_of(lone, *record, covered=covered) == line.cells["kind"], line
+
+
+def test_every_kind_has_lines() -> None:
+    """A kind that no line shows would be one that nothing holds to its sentence."""
+    shown = [line.section for line in read_orphans()]
+    assert all(shown.count(kind) >= 3 for kind in orphans.KINDS)
+    assert all(line.section == line.cells["kind"] for line in read_orphans())
 
 
 def test_joined_receipt_is_no_orphan() -> None:

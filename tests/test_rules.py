@@ -21,13 +21,13 @@ from tests.truth_tables import DOCUMENT, NOT_HERE, Line, document, read_tables
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(d|h|ms|m|s)")
 _MS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 # The words of a record and of a receipt → the columns that they fill.
-_RECORD_WORDS = {
+RECORD_WORDS = {
     "to": "recipient", "network": "network_code", "country": "country", "account": "account_id",
     "product": "product", "price": "price", "sender": "sender", "sent_as": "sender_used",
     "record_err": "error_code", "latency": "latency_ms", "validity": "validity_ms",
     "fetched": "fetched_at",
 }  # fmt: skip
-_RECEIPT_WORDS = {
+RECEIPT_WORDS = {
     "to": "recipient", "network": "network_code", "account": "account_id", "product": "product",
     "price": "price", "err": "error_code", "seen": "captured_at", "signature": "signature",
     "scts": "scts",
@@ -81,12 +81,12 @@ def message(line: Line) -> tuple[list[core.Row], list[core.Row]]:
         core.record(
             line.name,
             received_at=received_at,
-            **read_words(text, _RECORD_WORDS, received_at, "finalized_at"),
+            **read_words(text, RECORD_WORDS, received_at, "finalized_at"),
         )
         for text in line.cells["record"].split(";")
     ]
     receipts = [
-        core.receipt(line.name, **read_words(text, _RECEIPT_WORDS, received_at, "pushed_at"))
+        core.receipt(line.name, **read_words(text, RECEIPT_WORDS, received_at, "pushed_at"))
         for text in line.cells["receipts"].split(";")
         if text.strip()
     ]

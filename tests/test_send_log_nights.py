@@ -11,6 +11,9 @@ import pytest
 
 from reconcile import healing, job, judging
 from reconcile.days import parse_moment
+from reconcile.explaining.explain import explain
+from reconcile.explaining.told import Given, OnlySent
+from reconcile.run import looked_at
 from reconcile.sandbox.demo import sample_data
 from reconcile.sandbox.server import Sandbox
 from reconcile.settings import load
@@ -40,6 +43,13 @@ def run(folder: Path, sandbox: Sandbox, night: int, monkeypatch: pytest.MonkeyPa
     return job.run(settings, job.Asked(), NIGHTS[night], lambda *_: None)
 
 
+def explain_one(folder: Path, message_id: str) -> OnlySent:
+    with looked_at(load(store=folder / "store"), NIGHTS[2]) as this:
+        [told] = explain(this, Given((message_id,)), None).told
+    assert isinstance(told, OnlySent)
+    return told
+
+
 def test_nights(tmp_path: Path, clean_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Accepted and unknown to Reports: not concluded until the next day is here, then it is; what
     Reports knows and the log does not is said of messages within the log's hours."""
@@ -48,6 +58,7 @@ def test_nights(tmp_path: Path, clean_environment: None, monkeypatch: pytest.Mon
     log.write_text("\n".join([
         answer("0A000000C1D20001", 0), answer("0B00000127FDC101", 0), answer("FFFF000000000001", 1),
         answer("FFFF000000000002", 1, status="9"), answer("", 2, status="1"), "no answer",
+        answer("EEEE000000000001", 0, sent_at="2026-09-20T10:00:00Z"),
     ]) + "\n")  # fmt: skip
     with Sandbox(sample_data()) as sandbox:
         first = run(tmp_path, sandbox, 0, monkeypatch)
@@ -55,7 +66,10 @@ def test_nights(tmp_path: Path, clean_environment: None, monkeypatch: pytest.Mon
         [lone] = core.published(store, UNRECORDED, DAY)
         assert (lone["message_id"], lone["kind"]) == ("FFFF000000000001", "uncovered")
         [told] = first.manifest["send_logs"]
-        assert (told["lines"], told["answers"], told["rejects"]) == (6, 5, 1)
+        assert (told["lines"], told["answers"], told["rejects"]) == (7, 6, 1)
+        # No record of that day was ever asked for: nobody can say that Reports does not know it.
+        [never] = core.published(store, UNRECORDED, date(2026, 9, 20))
+        assert (never["message_id"], never["kind"]) == ("EEEE000000000001", "uncovered")
         [judged] = [d for d in first.manifest["judged"] if d["day"] == str(DAY)]
         assert judged["unrecorded_uncovered"] == 1
         run(tmp_path, sandbox, 1, monkeypatch)
@@ -64,6 +78,12 @@ def test_nights(tmp_path: Path, clean_environment: None, monkeypatch: pytest.Mon
     [lone] = core.published(store, UNRECORDED, DAY)
     assert (lone["message_id"], lone["kind"]) == ("FFFF000000000001", "unrecorded")
     assert lone["recipient"] != "44000100001"
+    told = [
+        explain_one(tmp_path, message_id) for message_id in ("FFFF000000000001", "FFFF000000000002")
+    ]
+    assert [(each.unrecorded, each.lines[0]["status"]) for each in told] == [
+        ("unrecorded", "0"), (None, "9")]  # fmt: skip
+    assert "refused" in told[1].sentence
     assert len(core.published(store, SENT, DAY)) == 5
     unsent = {
         row["message_id"]: row["received_at"] for row in core.published(store, VERDICTS, DAY)

@@ -27,6 +27,7 @@ from reconcile.vocabulary import VERDICTS
 
 ROOT = Path(__file__).parent.parent
 TRUTH = ROOT / "tests" / "truth"
+ORPHANS = "orphans"
 DOCUMENT = ROOT / "docs" / "verdicts.md"
 
 # Rules that no line about one message can show, and why.
@@ -90,20 +91,21 @@ def read_file(path: Path) -> list[Section]:
 
 
 def read_tables() -> list[Line]:
-    """Every line of every truth table."""
-    return [
-        line
-        for path in sorted(TRUTH.glob("*.txt"))
-        for section in read_file(path)
-        for line in section.lines
-    ]
+    """Every line of every truth table about messages."""
+    paths = (path for path in sorted(TRUTH.glob("*.txt")) if path.stem != ORPHANS)
+    return [line for path in paths for section in read_file(path) for line in section.lines]
+
+
+def read_orphans() -> list[Line]:
+    """Every line of the truth table about receipts that join no record."""
+    return [line for section in read_file(TRUTH / f"{ORPHANS}.txt") for line in section.lines]
 
 
 def document() -> str:
     """The truth tables as one document."""
-    grid, contradictions, refinements, context = (
+    grid, contradictions, refinements, context, lone = (
         read_file(TRUTH / f"{name}.txt")
-        for name in ("grid", "contradictions", "refinements", "context")
+        for name in ("grid", "contradictions", "refinements", "context", ORPHANS)
     )
     first, how_to_read = grid[0].paragraphs
     parts = [
@@ -148,6 +150,8 @@ def document() -> str:
         "## Receipts that join no record",
         "They have no verdict: they stand in `orphans`, each with its kind.",
         markdown(["kind", "what it is"], [[f"`{k}`", sentence] for k, sentence in KINDS.items()]),
+        *(_wrapped(text) for text in lone[0].paragraphs),
+        *(part for section in lone[1:] for part in _section(section, None)),
     ]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
@@ -180,6 +184,8 @@ def _rules(sections: list[Section], rules: tuple[Rule, ...]) -> list[str]:
 def _section(section: Section, rule: Rule | None) -> list[str]:
     """A table under its heading; a rule's under its sentence."""
     title = f"`{rule.name}`" if rule else section.name.capitalize()
+    if section.name in KINDS:
+        title = f"`{section.name}`"
     if section.name == "grid":
         title = "Each cell of the grid"
     parts = [f"### {title}"]
@@ -202,9 +208,11 @@ def _section(section: Section, rule: Rule | None) -> list[str]:
 
 def _cell(name: str, text: str) -> str:
     """A record or a receipt in letters of equal width, several under each other."""
-    if name not in ("record", "receipts"):
+    if name not in ("record", "receipt", "receipts"):
         return text
-    return "<br>".join(f"`{part.strip()}`" for part in text.split(";")) if text else "none"
+    if text in ("", "-"):
+        return "none"
+    return "<br>".join(f"`{part.strip()}`" for part in text.split(";"))
 
 
 def _listed(words: tuple[str, ...]) -> str:

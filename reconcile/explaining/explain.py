@@ -28,10 +28,11 @@ from reconcile.explaining.gather import (
 from reconcile.explaining.held import cell_of, rules_held
 from reconcile.explaining.might_be import changes_of, might_be, once_later
 from reconcile.explaining.timeline import ms_between, time_line
-from reconcile.explaining.told import Alone, Explained, Explanation, Given, Key, Row
+from reconcile.explaining.told import Alone, Explained, Explanation, Given, Key, OnlySent, Row
 from reconcile.run import Run
 from reconcile.store import Store
-from reconcile.tables import RECORDS, VERDICTS
+from reconcile.tables import RECORDS, SENT, VERDICTS
+from reconcile.vocabulary import SENT_ACCEPTED
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -60,12 +61,14 @@ def explain(this: Run, given: Given, as_of: datetime | None) -> Explanation:
         raise InputError(
             f"no message of this {asked.column} is in the store: see `reconcile status`"
         )
-    told: dict[str, list[Explained | Alone]] = {}
+    told: dict[str, list[Explained | Alone | OnlySent]] = {}
     for at, messages in found.by_moment(this, as_of).items():
         for each in _explain_all(this, core, found, messages, at):
             told.setdefault(each.message_id, []).append(each)
     for message_id in found.ids:
-        if message_id not in told and (alone := _alone(this, found, message_id)):
+        if message_id in told:
+            continue
+        if alone := _alone(this, found, message_id) or _only_sent(found, message_id):
             told[message_id] = [alone]
     return Explanation(
         [each for message_id in found.ids for each in told.get(message_id, [])],
@@ -213,6 +216,24 @@ def _alone(this: Run, found: Found, message_id: str) -> Alone | None:
     heard = time_line(Case("", [], orphans or receipts), {}, None, datetime.max.replace(tzinfo=UTC))
     resembles = _resembling(this, orphans) if kind == "near_match" else []
     return Alone(message_id, kind, sentence, heard, resembles)
+
+
+def _only_sent(found: Found, message_id: str) -> OnlySent | None:
+    from reconcile.judge.sendlog import KINDS
+
+    lines = sorted(found.sent.get(message_id, []), key=lambda row: (row["source"], row["line"]))
+    if not lines:
+        return None
+    asked = found.unrecorded.get(message_id)
+    kind = asked[0]["kind"] if asked else None
+    if kind:
+        sentence = KINDS.get(kind, "")
+    elif all(row["status"] != SENT_ACCEPTED for row in lines):
+        sentence = "The API refused it: it was never sent, and no receipt is to come."
+    else:
+        sentence = "No run has looked yet whether Reports knows it."
+    rows = [{name: row[name] for name in SENT.names} for row in lines]
+    return OnlySent(message_id, kind, sentence, rows)
 
 
 def _resembling(this: Run, orphans: list[Row]) -> list[str]:

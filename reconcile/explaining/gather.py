@@ -15,7 +15,7 @@ from reconcile.engine import quote
 from reconcile.errors import UsageError
 from reconcile.explaining.told import Given, Key, Published, Row
 from reconcile.run import Run
-from reconcile.tables import ORPHANS, RECEIPTS, RECORDS, VERDICTS, Table
+from reconcile.tables import ORPHANS, RECEIPTS, RECORDS, SENT, UNRECORDED, VERDICTS, Table
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -78,6 +78,8 @@ class Found:
     verdicts: dict[str, list[Row]] = field(default_factory=dict)
     receipts: dict[str, list[Row]] = field(default_factory=dict)
     orphans: dict[str, list[Row]] = field(default_factory=dict)
+    sent: dict[str, list[Row]] = field(default_factory=dict)
+    unrecorded: dict[str, list[Row]] = field(default_factory=dict)
 
     def by_moment(self, this: Run, as_of: datetime | None) -> dict[datetime, list[tuple[str, str]]]:
         """The messages with a record, each as its id and day, by the moment to judge them at."""
@@ -120,6 +122,12 @@ def gather(this: Run, con: DuckDBPyConnection, asked: Asked) -> Found:
     found.orphans = _by_id(this, con, ORPHANS, store.days(ORPHANS), lone)
     unheard = [each for each in lone if each not in found.orphans]
     found.receipts |= _by_id(this, con, RECEIPTS, store.days(RECEIPTS), unheard)
+    logged = [each for each in unheard if each not in found.receipts]
+    found.sent = _by_id(this, con, SENT, store.days(SENT), logged)
+    parts = {row["part"] for rows in found.sent.values() for row in rows}
+    found.unrecorded = _by_id(
+        this, con, UNRECORDED, parts, list(found.sent), ("message_id", "kind")
+    )
     return found
 
 
@@ -129,14 +137,18 @@ def _search(this: Run, con: DuckDBPyConnection, asked: Asked, found: Found) -> s
     queries = [
         f"SELECT message_id, {day} AS day, epoch_us({at}) AS moment FROM ({query}) "
         f"WHERE {asked.column} = {value}"
-        for table, day, at in ((RECORDS, "part", "received_at"), (ORPHANS, "NULL", of_orphans))
+        for table, day, at in (
+            (RECORDS, "part", "received_at"),
+            (ORPHANS, "NULL", of_orphans),
+            (SENT, "NULL", "sent_at"),
+        )
         if (query := _parts(this, table, this.store.days(table), table.names))
     ]
     if not queries:
         return set()
     rows = con.execute(
         "SELECT message_id, list(DISTINCT day), max(moment) AS moment "
-        f"FROM ({' UNION ALL '.join(queries)}) GROUP BY message_id "
+        f"FROM ({' UNION ALL '.join(queries)}) WHERE message_id IS NOT NULL GROUP BY message_id "
         f"ORDER BY moment DESC NULLS LAST, message_id LIMIT {asked.limit + 1}"
     ).fetchall()
     found.are_more = len(rows) > asked.limit

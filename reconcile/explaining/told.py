@@ -132,6 +132,22 @@ class Alone:
 
 
 @dataclass(frozen=True)
+class OnlySent:
+    """A message that the send log names, and nothing else.
+
+    Attributes:
+        unrecorded: its kind in `unrecorded`; None where the API refused it or no run has asked.
+        sentence: what that means.
+        lines: its rows of `sent`, in order of source and line.
+    """
+
+    message_id: str
+    unrecorded: str | None
+    sentence: str
+    lines: list[Row]
+
+
+@dataclass(frozen=True)
 class Explanation:
     """What there is to say of all messages that were asked for.
 
@@ -141,7 +157,7 @@ class Explanation:
         are_more: whether a recipient or client_ref has more than the limit.
     """
 
-    told: list[Explained | Alone]
+    told: list[Explained | Alone | OnlySent]
     unknown: list[str]
     are_more: bool = False
 
@@ -166,4 +182,4 @@ class Refreshed:
 def not_here(message_id: str, *, asked: bool) -> str:
     """That an id is unknown, as one line; `asked`: whether Vonage was asked for it."""
     more = "and Vonage told of none" if asked else "--refresh asks Vonage for it"
-    return f"message {message_id}: neither a record nor a receipt of it is in the store; {more}"
+    return f"message {message_id}: no record, receipt or line of a send log has it; {more}"

@@ -7,13 +7,13 @@ from ibis import _
 
 from reconcile.judge.pair import NO, Scope, epoch_ms
 from reconcile.tables import UNRECORDED
+from reconcile.vocabulary import SENT_ACCEPTED
 
 KINDS = {
     "foreign_account": "The log names an account that is none of ours.",
     "uncovered": "Days in which its record may lie were not downloaded: we cannot know.",
     "unrecorded": "The API accepted it, and no record of the days around it has its id.",
 }
-ACCEPTED = "0"
 # Clocks differ: a log is taken to speak of so long before its first and behind its last message.
 MARGIN_MS = 3_600_000
 # What Vonage calls the product of messages that the SMS API sent.
@@ -35,7 +35,7 @@ def unrecorded(
     ids = records.filter(_.received_at <= scope.moment).select(_known="message_id")
     alone = (
         _by_then(sent, scope)
-        .filter(_.status == ACCEPTED)
+        .filter(_.status == SENT_ACCEPTED)
         .anti_join(ids, [("message_id", "_known")])
     )
     # A log may name a message twice: its first line speaks for it.

@@ -12,7 +12,7 @@ from reconcile import vocabulary as words
 from reconcile.days import iso
 
 if TYPE_CHECKING:
-    from reconcile.explaining.told import Alone, Explained, Explanation, Heard, Held
+    from reconcile.explaining.told import Alone, Explained, Explanation, Heard, Held, OnlySent
 
 # What the columns are called where a rule says what it looked at.
 NAMES = {
@@ -58,7 +58,10 @@ def duration(ms: int) -> str:
 
 def _told(each: Any) -> Iterator[str]:
     """The lines about one message."""
-    yield from _alone(each) if hasattr(each, "kind") else _message(each)
+    if hasattr(each, "lines"):
+        yield from _only_sent(each)
+    else:
+        yield from _alone(each) if hasattr(each, "kind") else _message(each)
 
 
 def _message(each: Explained) -> Iterator[str]:
@@ -231,6 +234,23 @@ def _alone(each: Alone) -> Iterator[str]:
         )  # fmt: skip
 
 
+def _only_sent(each: OnlySent) -> Iterator[str]:
+    yield f"Message {each.message_id}: no record, no receipt" + (
+        f"; it is {each.unrecorded}" if each.unrecorded else ", only the send log has it"
+    )
+    yield f"  {each.sentence}"
+    yield "Send log (UTC)"
+    yield from _columns(
+        (
+            iso(row["sent_at"]) if row["sent_at"] else "without a time",
+            f"the API answered status {row['status']}"
+            + (" (accepted)" if row["status"] == words.SENT_ACCEPTED else " (refused)"),
+            f"{row['source']} line {row['line']}",
+        )
+        for row in each.lines
+    )
+
+
 def _columns(rows: Iterable[tuple[Any, ...]]) -> Iterator[str]:
     """Rows as indented columns, the last as long as it is."""
     cells = [[str(cell) for cell in row] for row in rows]
@@ -261,9 +281,11 @@ def _money(amount: Decimal | None, currency: str | None) -> str:
 # --- JSON -------------------------------------------------------------------------------------
 
 
-def _json(each: Explained | Alone) -> dict[str, Any]:
+def _json(each: Explained | Alone | OnlySent) -> dict[str, Any]:
     """All that is known of a message, by the names that the tables use."""
     found = asdict(each)
+    if "lines" in found:
+        return {"message_id": found.pop("message_id"), "found": "send log", **found}
     receipts = [
         {**heard.pop("row"), "at": heard.pop("at"), **_repeated(heard)}
         for heard in found.pop("receipts")

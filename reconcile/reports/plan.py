@@ -26,7 +26,7 @@ REPORT_FROM_RECORDS = 10_000
 LARGEST_REPORT = 5_000_000
 # A listing is one page after the other: only several at once use the allowed requests per second.
 # Hours differ, so there are more of them than go at once.
-RECORDS_A_LISTING, MOST_LISTINGS, LISTINGS_IN_THE_DARK = 5_000, 24, 12
+RECORDS_A_LISTING, MOST_LISTINGS, LISTINGS_IN_THE_DARK = 5_000, 48, 12
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ class _Writer:
     """Writes a raw slice: numbers its rows, and writes one group while the next is gathered."""
 
     def __init__(self, target: Path, names: Iterable[str]) -> None:
-        self.rows = 0
+        self.rows, self._target = 0, target
         self._schema = pa.schema([field for field in RAW if field.name in {LINE, PROBLEM, *names}])
         self._file = pq.ParquetWriter(
             target,
@@ -138,6 +138,8 @@ class _Writer:
         finally:
             self._thread.shutdown(cancel_futures=True)
             self._file.close()
+        if failure is not None:
+            self._target.unlink(missing_ok=True)
 
     def add(self, batch: Batch) -> None:
         """Takes some rows."""
