@@ -135,7 +135,8 @@ class Store:
             if not create:
                 raise UsageError(f"no store at {root}: `reconcile run` makes one, --store names it")
             strange = [p.name for p in root.iterdir()] if root.is_dir() else []
-            if strange and set(strange) != {".work"}:
+            # A run that was killed while it began the store has left no more than these.
+            if not {".work", _fresh(marker).name}.issuperset(strange):
                 raise UsageError(f"{root} is not empty and no store: name another with --store")
             with _disk(root):
                 root.mkdir(parents=True, exist_ok=True)
@@ -437,11 +438,16 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     """Replaces a JSON file as a whole, synced before it takes its place."""
     with _disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f".{path.name}.new")
+        fresh = _fresh(path)
         fresh.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         _sync(fresh)
         fresh.replace(path)
         _sync(path.parent)
+
+
+def _fresh(path: Path) -> Path:
+    """Where a file is written before it takes its place."""
+    return path.with_name(f".{path.name}.new")
 
 
 @contextmanager

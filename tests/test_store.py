@@ -1,0 +1,30 @@
+"""A store that a run began, and did not get to begin whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from reconcile.errors import UsageError
+from reconcile.store import MARKER, Store
+
+
+@pytest.mark.parametrize("torn", ["", "{", '{"format": 1'])
+def test_killed_while_it_was_begun(torn: str, tmp_path: Path) -> None:
+    """What a killed run left of its first file keeps nobody out."""
+    store = tmp_path / "store"
+    store.mkdir()
+    (store / f".{MARKER}.new").write_text(torn, "ascii")
+    (store / ".work").mkdir()
+    assert Store.open(store, create=True).root == store
+    assert [path.name for path in store.glob("*.json")] == [MARKER]
+    assert not (store / f".{MARKER}.new").exists()
+
+
+def test_a_folder_of_others_is_left_alone(tmp_path: Path) -> None:
+    """Beside files that are none of ours no store is begun."""
+    (tmp_path / "holidays.jpg").touch()
+    with pytest.raises(UsageError, match="not empty and no store"):
+        Store.open(tmp_path, create=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["holidays.jpg"]
