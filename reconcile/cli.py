@@ -384,7 +384,8 @@ def judge(
 
     with progress() as tell, job.opened(settings, _moment(as_of), tell, given=bool(as_of)) as this:
         asked = _asked(date_, from_, to)
-        job.judge(this, job.plan(this, asked, offline=True), heal=asked.start is None)
+        with job.bench_of(this) as bench:
+            job.judge(this, bench, job.plan(this, asked, offline=True), heal=asked.start is None)
         job.finish(this, "judge")
     _tell_end(this, show=sys.stdout.isatty())
 

@@ -21,6 +21,7 @@ from reconcile.store import UNDATED, Ledger
 from reconcile.tables import NETWORKS, RECEIPTS
 
 if TYPE_CHECKING:
+    from reconcile.judging import Bench
     from reconcile.receipts.database import Query
     from reconcile.receipts.intake import Wishes
 
@@ -76,13 +77,14 @@ def run(
             if this.unread:
                 raise InputError("; ".join(this.unread))
             if heard:
-                with stage(this, "judge"):
-                    days = judge(this, days, heal=asked.start is None)
-                with stage(this, "ask again"):
-                    doubtful = ask_again(this, vonage, days)
-                if doubtful:
-                    with stage(this, "judge again"):
-                        judge(this, doubtful)
+                with bench_of(this) as bench:
+                    with stage(this, "judge"):
+                        days = judge(this, bench, days, heal=asked.start is None)
+                    with stage(this, "ask again"):
+                        doubtful = ask_again(this, vonage, days)
+                    if doubtful:
+                        with stage(this, "judge again"):
+                            judge(this, bench, doubtful)
             else:
                 for day in days:
                     this.hole(day, "not judged: captures are missing")
@@ -240,11 +242,21 @@ def wishes(settings: Settings) -> Wishes:
     return Wishes(settings.pii, secrets)
 
 
-def judge(this: Run, days: list[date], *, heal: bool = False) -> list[date]:
+def bench_of(this: Run) -> Bench:
+    """What judging works with: what it compiles serves all days of the run."""
+    from reconcile.judging import Bench
+
+    ours = frozenset(this.settings.account_ids() | this.ledger.accounts)
+    return Bench(
+        this.store, this.con, this.ledger, this.settings, this.as_of, ours, this.log_is_whole
+    )
+
+
+def judge(this: Run, bench: Bench, days: list[date], *, heal: bool = False) -> list[date]:
     """Judges and publishes each day whose records are here; a deaf day is a hole.
 
     Args:
-        this: the run.
+        this, bench: the run, and what `bench_of` made for it.
         days: which days.
         heal: whether to judge closed days too whose inputs changed since.
 
@@ -254,35 +266,27 @@ def judge(this: Run, days: list[date], *, heal: bool = False) -> list[date]:
     from reconcile import healing, judging
     from reconcile.sendlog import judging as sendlog
 
-    ours = this.settings.account_ids() | this.ledger.accounts
     named = {hole["day"] for hole in this.holes}
-    with judging.Bench(
-        this.store, this.con, this.ledger, this.settings, this.as_of, frozenset(ours),
-        this.log_is_whole,
-    ) as bench:  # fmt: skip
-        if heal:
-            again = healing.touched(
-                bench,
-                lambda day: _is_covered(this, bench, day),
-                lambda day: _is_recorded(this, day),
-            )
-            days = sorted(again.union(days))
-        for day in days:
-            if is_here(this, day):
-                _judge_day(this, bench, day)
-                if not is_all_here(this, day) and str(day) not in named:
-                    this.hole(day, "judged without records that are not downloaded yet")
-            elif str(day) not in named:
-                this.hole(day, "not downloaded")
-        for day in _held_against(this, days):
-            this.store.publish(judging.judge_networks(bench, day))
-        alone = _days_of_receipts_alone(this)
-        for lone in alone:
-            this.store.publish([judging.judge_orphans(bench, lone, covered=False)])
-        logged = _days_of_logs_alone(this)
-        for sent in logged:
-            unrecorded = sendlog.judge_unrecorded(bench, sent, covered=False)
-            this.store.publish([unrecorded] if unrecorded else [])
+    if heal:
+        again = healing.touched(
+            bench, lambda day: _is_covered(this, bench, day), lambda day: _is_recorded(this, day)
+        )
+        days = sorted(again.union(days))
+    for day in days:
+        if is_here(this, day):
+            _judge_day(this, bench, day)
+            if not is_all_here(this, day) and str(day) not in named:
+                this.hole(day, "judged without records that are not downloaded yet")
+        elif str(day) not in named:
+            this.hole(day, "not downloaded")
+    for day in _held_against(this, days):
+        this.store.publish(judging.judge_networks(bench, day))
+    alone, logged = _days_of_receipts_alone(this), _days_of_logs_alone(this)
+    for lone in alone:
+        this.store.publish([judging.judge_orphans(bench, lone, covered=False)])
+    for sent in logged:
+        unrecorded = sendlog.judge_unrecorded(bench, sent, covered=False)
+        this.store.publish([unrecorded] if unrecorded else [])
     looked_at = {*map(str, days), *(str(lone or UNDATED) for lone in alone)}
     left = set() if heal else set(this.ledger.changed) - looked_at
     this.ledger.changed = sorted(left)
@@ -316,7 +320,7 @@ def _past_days_not_here(this: Run, partitions: Sequence[str]) -> list[date]:
     return [day for day in map(date.fromisoformat, past) if not is_here(this, day)]
 
 
-def _is_covered(this: Run, bench: Any, day: date) -> bool:
+def _is_covered(this: Run, bench: Bench, day: date) -> bool:
     """Whether all days to which a day's receipts can belong were downloaded whole."""
     from reconcile import judging
 
@@ -332,7 +336,7 @@ def _is_recorded(this: Run, day: date) -> bool:
     return bool(sources) and all(is_whole(this.ledger, s, d) for s in sources for d in days)
 
 
-def _judge_day(this: Run, bench: Any, day: date) -> None:
+def _judge_day(this: Run, bench: Bench, day: date) -> None:
     from reconcile import judging
 
     judged = judging.judge_day(

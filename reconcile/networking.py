@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 KEY = ["country", "network_code"]
 MONEY = ("spend", "spend_unconfirmed", "spend_delivered")
+PLACES = 8  # of money, as the contract has it
 # Whole numbers that can be added up, as they stand in `networks`.
 ADDED = (
     "messages", *SIX_VERDICTS, "masked", "told", "told_missing", "told_unknown", "told_suspect",
@@ -282,11 +283,12 @@ def _rows(
     powers, times = core.power(found.told), _quantiles(histogram)
     added = _added(seen, days, names)
     tests = {name: _as_lists(told, found, name) for name, told in found.told.items()}
+    countries, codes = names.country.tolist(), names.network_code.tolist()
     rows = []
-    for n in here:
-        key = (names.country[n], names.network_code[n])
+    for n in here.tolist():
+        key = (countries[n], codes[n])
         verdict, reasons = found.verdict[n], found.reasons[n]
-        row = dict(added[key].items())
+        row = added[key]
         power = None if np.isnan(powers[n]) else float(powers[n])
         row |= {
             "date": seen.days[at], "span": span, "country": key[0], "network_code": key[1],
@@ -297,17 +299,10 @@ def _rows(
             "latency_histogram": histogram[n], "is_narrow": bool(found.narrow[n]),
             "rules_version": RULES_VERSION,
         }  # fmt: skip
-        every = [
-            {
-                "rule": name,
-                "holds": bool(found.holds[name][n]),
-                **{c: v[n] for c, v in test.items()},
-            }
-            for name, test in tests.items()
-        ]
-        leading = next((t for t in every if t["rule"] == reasons[0]), None) if reasons else None
+        every = {name: test[n] for name, test in tests.items()}
+        leading = every.get(reasons[0]) if reasons else None
         row["evidence"] = sentence(verdict, row, leading)
-        row["tests"] = [t for t in every if t["n"]]
+        row["tests"] = [t for t in every.values() if t["n"]]
         row |= {c: leading[c] if leading else None for c in _TESTED}
         row["currency"] = row["currency"] or currency
         row["spend_at_stake"] = _at_stake(row, reasons)
@@ -320,7 +315,8 @@ def _rows(
 _TESTED = ("n", "k", "rate", "rate_low", "rate_high", "baseline", "baseline_n", "effect", "p", "q")
 
 
-def _as_lists(told: core.Told, found: Judged, rule: str) -> dict[str, list[Any]]:
+def _as_lists(told: core.Told, found: Judged, rule: str) -> list[dict[str, Any]]:
+    """What a rule's test found of each network."""
     low, high = wilson(told.k, told.n)
     known = told.base_n.sum() > 0
     effect = np.divide(told.share, told.base, out=np.full(len(told.n), np.nan), where=told.base > 0)
@@ -331,41 +327,57 @@ def _as_lists(told: core.Told, found: Judged, rule: str) -> dict[str, list[Any]]
         "baseline_n": told.base_n, "effect": effect if known else np.full(len(told.n), np.nan),
         "p": told.p, "q": told.q,
     }  # fmt: skip
-    return {
-        name: [None if isinstance(v, float) and v != v else v for v in values.tolist()]
-        for name, values in arrays.items()
-    }
+    columns = [
+        [None if isinstance(v, float) and v != v else v for v in values.tolist()]
+        for values in arrays.values()
+    ]
+    return [
+        {"rule": rule, "holds": holds, **dict(zip(arrays, values, strict=True))}
+        for holds, *values in zip(found.holds[rule].tolist(), *columns, strict=True)
+    ]
 
 
 def _added(seen: Window, days: int, names: pd.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
     """What is added up over a span's days, and for countries over their networks."""
     rows = seen.frame[seen.frame._row > seen.at - days]
-    key = KEY
     if len(names) and (names.network_code == WHOLE).all():
-        rows, key = rows.assign(network_code=WHOLE), KEY
-    counts = rows.groupby(key, sort=False)[list(ADDED)].sum()
-    found: dict[Any, dict[str, Any]] = {k: dict(zip(ADDED, map(int, v), strict=True))
-             for k, v in zip(counts.index, counts.to_numpy(), strict=True)}  # fmt: skip
+        rows = rows.assign(network_code=WHOLE)
+    counts = rows.groupby(KEY, sort=False)[list(ADDED)].sum().astype("int64")
+    found: dict[Any, Any] = counts.join(_paid(rows)).to_dict("index")
     silent = [list(each) for each in rows.drop_duplicates("date").sort_values("date").outages]
     outages = [text for each in silent for text in each]
-    for each, group in rows.groupby(key, sort=False):
-        found[each] |= _paid(group)
-        found[each]["outages"] = outages
-        codes: dict[str, int] = {}
-        for own, many in zip(group.error_codes, group.error_code_counts, strict=True):
-            for code, n in zip(own, many, strict=True):
-                codes[code] = codes.get(code, 0) + int(n)
-        found[each]["error_codes"] = sorted(codes)
-        found[each]["error_code_counts"] = [codes[code] for code in sorted(codes)]
+    codes = _codes(rows)
+    for key, row in found.items():
+        row |= {name: Decimal(row[name]).scaleb(-PLACES) for name in MONEY}
+        row["outages"] = outages
+        row["error_codes"], row["error_code_counts"] = codes.get(key, ([], []))
     return found
 
 
-def _paid(group: pd.DataFrame) -> dict[str, Any]:
-    """Money of the currency in which most of the messages are paid; others are never added."""
-    currency = group.groupby("currency").messages.sum().sort_index().idxmax()
-    own = group[group.currency == currency]
-    money = {name: sum(own[name], Decimal(0)) for name in MONEY}
-    return {"currency": currency, **money, "paid": int(own.messages.sum())}
+def _paid(rows: pd.DataFrame) -> pd.DataFrame:
+    """Money of the currency in which most of the messages are paid; others are never added.
+
+    Amounts are whole numbers of the smallest unit: exact, and added as columns.
+    """
+    units = {name: [int(v.scaleb(PLACES)) for v in rows[name]] for name in MONEY}
+    each = rows[[*KEY, "currency", "messages"]].assign(**units)
+    each = each.groupby([*KEY, "currency"], as_index=False, dropna=False).sum()
+    order = each.sort_values(["messages", "currency"], ascending=[False, True], kind="stable")
+    most = order.drop_duplicates(KEY).rename(columns={"messages": "paid"})
+    return most.set_index(KEY)
+
+
+def _codes(rows: pd.DataFrame) -> dict[tuple[str, str], tuple[list[str], list[int]]]:
+    """The err-codes of each network, and how many receipts have them."""
+    named = ["error_codes", "error_code_counts"]
+    each = rows[[*KEY, *named]].explode(named).dropna(subset=named)
+    sums = each.astype({"error_code_counts": "int64"}).groupby([*KEY, "error_codes"]).sum()
+    found: dict[tuple[str, str], tuple[list[str], list[int]]] = {}
+    for key, n in zip(sums.index.tolist(), sums.error_code_counts.tolist(), strict=True):
+        codes, counts = found.setdefault(key[:2], ([], []))
+        codes.append(key[2])
+        counts.append(n)
+    return found
 
 
 def _at_stake(row: dict[str, Any], reasons: list[str]) -> Decimal:

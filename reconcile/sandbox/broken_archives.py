@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import threading
 import uuid
 import zipfile
 import zlib
@@ -26,14 +27,19 @@ Members = dict[str, str]
 
 
 def archive(spoil: Callable[[Path, Path], object]) -> Spoil:
-    """Sends a spoilt copy in place of a file; `spoil` makes it of the one as the other."""
+    """Sends a spoilt copy in place of a file; `spoil` makes it of the one as the other, once."""
+    made: dict[Path, Path] = {}
+    lock = threading.Lock()
 
     def spoilt(response: Response, _: Hit) -> Response | None:
         if not isinstance(response.body, Path):
             return None
-        copy = response.body.with_name(f"{uuid.uuid4()}.zip")
-        spoil(response.body, copy)
-        return replace(response, body=copy)
+        with lock:  # who asks again, and again, must not have it made beside the first time
+            if response.body not in made:
+                copy = response.body.with_name(f"{uuid.uuid4()}.zip")
+                spoil(response.body, copy)
+                made[response.body] = copy
+        return replace(response, body=made[response.body])
 
     return spoilt
 

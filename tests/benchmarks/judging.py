@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
 import statistics
 import subprocess
@@ -41,16 +42,19 @@ def main() -> None:
         for messages in told.messages:
             folder = Path(scratch, str(messages))
             folder.mkdir()
-            tables += judging(folder, messages, told.runs, told.memory_limit)
+            programs = WITH_NETWORKS if told.alone else PROGRAMS | WITH_NETWORKS
+            tables += judging(folder, messages, programs, told.runs, told.memory_limit)
             shutil.rmtree(folder)
-    print("| messages | program | median s | × ours | peak MB |")
-    print("|---:|---|---:|---:|---:|")
+    print("| messages | program | median s | × ours | µs each | peak MB |")
+    print("|---:|---|---:|---:|---:|---:|")
     print(*tables, sep="\n")
     print("\n| start | median ms | ratio |\n|---|---:|---:|")
     print(*starts(), sep="\n")
 
 
-def judging(folder: Path, messages: int, runs: int, memory_limit: str) -> list[str]:
+def judging(
+    folder: Path, messages: int, programs: dict[str, str], runs: int, memory_limit: str
+) -> list[str]:
     """Rows of the table for one size: medians of interleaved runs."""
     say(f"{messages}: making the traffic")
     day = json.loads(python(HERE / "traffic.py", folder, messages))
@@ -60,17 +64,20 @@ def judging(folder: Path, messages: int, runs: int, memory_limit: str) -> list[s
             "--day", day["day"], "--as-of", day["as_of"], "--account", day["account"],
             "--memory-limit", memory_limit,
         ]
-        for name, script in (PROGRAMS | WITH_NETWORKS).items()
+        for name, script in programs.items()
     }  # fmt: skip
-    _compare(folder, {name: calls[name] for name in PROGRAMS}, day["day"])
+    if "ours" in calls:
+        _compare(folder, {name: calls[name] for name in PROGRAMS}, day["day"])
     taken: dict[str, list[dict[str, float]]] = {name: [] for name in calls}
     for run in range(runs):
         for name, call in calls.items():
             taken[name].append(json.loads(python(*call)))
             say(f"{messages}: run {run + 1}, {name}: {taken[name][-1]['seconds']:.1f} s")
     seconds = {name: statistics.median(t["seconds"] for t in taken[name]) for name in taken}
+    ours = seconds.get("ours", math.nan)
     return [
-        f"| {messages:,} | {name} | {seconds[name]:.1f} | {seconds[name] / seconds['ours']:.2f} | "
+        f"| {messages:,} | {name} | {seconds[name]:.1f} | {seconds[name] / ours:.2f} | "
+        f"{seconds[name] / messages * 1e6:.2f} | "
         f"{max(t['peak_mb'] for t in taken[name]):.0f} |"
         for name in taken
     ]
@@ -113,6 +120,7 @@ def _told() -> argparse.Namespace:
     parser.add_argument("--messages", type=int, nargs="+", default=[1_000_000, 5_000_000])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--memory-limit", default="1500MB", help="for ours and (b)")
+    parser.add_argument("--alone", action="store_true", help="only ours, and networks")
     parser.add_argument("--folder", type=Path, help="where to make a scratch folder")
     return parser.parse_args()
 
