@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ from reconcile.days import DAY, days_between
 from reconcile.errors import UsageError
 from reconcile.judge import networks as core
 from reconcile.judge.networks import NETWORK_RULES, SPANS
+from reconcile.judge.statistics import Flags
 from reconcile.settings import Settings
 from reconcile.store import Store
 from reconcile.tables import NETWORKS
@@ -68,13 +71,19 @@ def _flags(
     """For each q: how many networks each rule, and the verdict suspect, flags on these days."""
     names = [*(rule.name for rule in NETWORK_RULES), "suspect"]
     found = {q: dict.fromkeys(names, 0) for q in tried}
-    for at in played:
+
+    def play(at: int) -> dict[float, dict[str, Flags]]:
         past = window.history.past(at)
-        spans = [window.history.present(at, days) for days in SPANS.values()]
-        told = [core.examine(span, past) for span in spans]
-        for q in tried:
-            judged = [core.held(*each, q) for each in zip(spans, told, strict=True)]
-            for name in names[:-1]:
-                found[q][name] += int(np.any([holds[name] for holds, _ in judged], axis=0).sum())
-            found[q]["suspect"] += int(np.any([suspect for _, suspect in judged], axis=0).sum())
+        told = [core.examine(window.history.present(at, days), past) for days in SPANS.values()]
+        judged = {q: [core.held(each, q) for each in told] for q in tried}
+        return {q: {n: np.any([holds[n] for holds, _ in spans], axis=0) for n in names[:-1]}
+                | {"suspect": np.any([suspect for _, suspect in spans], axis=0)}
+                for q, spans in judged.items()}  # fmt: skip
+
+    # Columns are computed outside of Python's lock: days are played beside each other.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for played_day in pool.map(play, played):
+            for q, flags in played_day.items():
+                for name, flagged in flags.items():
+                    found[q][name] += int(flagged.sum())
     return found

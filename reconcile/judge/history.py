@@ -75,9 +75,14 @@ class History:
         many = int(self.group.max(initial=-1)) + 1
         order = np.argsort(self.group, kind="stable")
         starts = np.searchsorted(self.group[order], np.arange(many))
+        in_order = bool((np.diff(self.group) >= 0).all())
 
         def added(values: Any) -> Any:
-            return np.add.reduceat(values[:, order], starts, axis=1)
+            found = np.zeros((len(values), many, *values.shape[2:]), values.dtype)
+            for day in np.flatnonzero(values.any(axis=tuple(range(1, values.ndim)))):
+                of_day = values[day] if in_order else values[day][order]
+                found[day] = np.add.reduceat(of_day, starts, axis=0)
+            return found
 
         counts = {name: added(values) for name, values in self.counts.items()}
         histogram = added(self.histogram)

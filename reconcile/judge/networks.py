@@ -7,14 +7,15 @@ Rules are of two tiers: one of B, or two of C from different families, make a ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from reconcile.judge import statistics as stats
-from reconcile.judge.features import BINS, LATE_BIN, PEAK_MS, SLOW_BIN, SLOW_MS, edges_ms
+from reconcile.judge.features import LATE_BIN, PEAK_MS, SLOW_BIN, SLOW_MS, edges_ms
 from reconcile.judge.statistics import Flags, Floats, Whole
 
 STATUS, LATENCY = "status", "latency"
@@ -149,6 +150,19 @@ class Past:
     group: Whole
     _known: dict[str, stats.Baseline] = field(default_factory=dict)
 
+    @cached_property
+    def usual_times(self) -> list[Floats]:
+        """For each of `QUANTILES` the mean (of logarithms) over the days; nan where there is none."""
+        found = []
+        for times in self.quantiles:
+            seen = times > 0
+            logs = np.log(times, out=np.zeros(times.shape), where=seen)
+            weight = np.where(seen, self.counts["timed"], 0)
+            total = weight.sum(0)
+            mean = (logs * weight).sum(0) / np.maximum(total, 1)
+            found.append(np.where(total > 0, np.exp(mean), np.nan))
+        return found
+
     def baseline(self, rule: NetworkRule) -> stats.Baseline:
         """What a rule's share was; every span is held against the same."""
         if rule.name not in self._known:
@@ -180,10 +194,19 @@ class Present:
 
 @dataclass(frozen=True)
 class Examined:
-    """What each rule's test found, by its name; and whether delivery times are narrow."""
+    """What the tests found, whatever is then concluded of it.
+
+    Attributes:
+        told: by the rules' names.
+        large: whether the effect is large enough for the rule.
+        narrow: whether delivery times are narrow.
+        is_alone: whether they are so, and those of others in its country are not.
+    """
 
     told: Mapping[str, Told]
+    large: Mapping[str, Flags]
     narrow: Flags
+    is_alone: Flags
 
 
 @dataclass(frozen=True)
@@ -211,12 +234,14 @@ def examine(present: Present, past: Past) -> Examined:
     """What the tests find, whatever is then concluded of it."""
     rules = (*NETWORK_RULES, SUSPECT_RISE)
     narrow = is_narrow(present.histogram, present.counts["peak"])
-    return Examined({rule.name: _test(rule, present, past) for rule in rules}, narrow)
+    told = {rule.name: _test(rule, present, past) for rule in rules}
+    large = {rule.name: rule.floor(told[rule.name]) for rule in rules}
+    return Examined(told, large, narrow, narrow & _differs_from_peers(narrow, present))
 
 
 def conclude(present: Present, past: Past, found: Examined, q: float) -> Judged:
     """What follows from the tests, with as many false discoveries as `q` allows."""
-    holds, suspect = held(present, found, q)
+    holds, suspect = held(found, q)
     reasons: list[list[str]] = [[] for _ in found.narrow]
     for rule in NETWORK_RULES:
         for at in np.flatnonzero(holds[rule.name]):
@@ -225,16 +250,16 @@ def conclude(present: Present, past: Past, found: Examined, q: float) -> Judged:
     return Judged(verdicts, reasons, found.told, holds, found.narrow)
 
 
-def held(present: Present, found: Examined, q: float) -> tuple[dict[str, Flags], Flags]:
+def held(found: Examined, q: float) -> tuple[dict[str, Flags], Flags]:
     """Which rules hold, and whether they make a network suspect: one of B, or two C's families."""
     told, narrow = found.told, found.narrow
     holds = {
-        rule.name: (told[rule.name].q <= q) & rule.floor(told[rule.name])
+        rule.name: (told[rule.name].q <= q) & found.large[rule.name]
         for rule in (*NETWORK_RULES, SUSPECT_RISE)
     }
     holds["narrow_latency"] = narrow
     strong = {rule.name: holds[rule.name] & (rule.tier == "B") for rule in NETWORK_RULES}
-    strong["narrow_latency"] = narrow & _differs_from_peers(narrow, present)
+    strong["narrow_latency"] = found.is_alone
     odd_times = narrow | holds["no_tail"] | holds["no_trouble"]
     strong["too_perfect"] = holds["too_perfect"] & odd_times
     families = [
@@ -265,15 +290,11 @@ def _slower_than_before(present: Present, past: Past) -> Whole:
     A route that is twice as fast as before has fewer slow deliveries, and is no less honest.
     """
     ratio = np.zeros(len(present.histogram))
-    for share, times in zip(QUANTILES, past.quantiles, strict=True):
-        seen = times > 0
-        logs = np.log(times, out=np.zeros(times.shape), where=seen)
-        weight = np.where(seen, past.counts["timed"], 0)
-        before = np.exp((logs * weight).sum(0) / np.maximum(weight.sum(0), 1))
-        now = np.nan_to_num(quantile(present.histogram, share))
+    for before, now in zip(past.usual_times, quantiles(present.histogram, QUANTILES), strict=True):
         # Receipts that are made up move some quantiles, a faster route moves all of them.
-        moved = np.where((weight.sum(0) > 0) & (now > 0), np.minimum(now / before, 1), 1.0)
-        ratio = np.maximum(ratio, moved)
+        known = ~np.isnan(before) & (np.nan_to_num(now) > 0)
+        moved = np.divide(now, before, out=np.ones(len(now)), where=known)
+        ratio = np.maximum(ratio, np.minimum(moved, 1))
     late = present.counts["slow"]
     scaled = np.maximum(_slower(present.histogram, ratio * SLOW_MS), late)
     return np.where(ratio < FASTER, scaled, late)
@@ -324,7 +345,7 @@ def _verdicts(
 def is_narrow(histogram: Whole, peak: Whole) -> Flags:
     """Whether delivery times hardly differ: half of them lie close, or 100 ms hold a third."""
     soon = histogram[:, :LATE_BIN].sum(1)
-    low, middle, high = (quantile(histogram, share) for share in (0.25, 0.5, 0.75))
+    low, middle, high = quantiles(histogram, (0.25, 0.5, 0.75))
     with np.errstate(invalid="ignore", divide="ignore"):
         close = (high - low) / middle < NARROW
         # Where all takes less than a second, 100 ms are not little.
@@ -335,17 +356,26 @@ def is_narrow(histogram: Whole, peak: Whole) -> Flags:
 
 def quantile(histogram: Whole, share: float) -> Floats:
     """A quantile of delivery times in ms, interpolated within its bin; nan without messages."""
+    [found] = quantiles(histogram, (share,))
+    return found
+
+
+def quantiles(histogram: Whole, shares: Sequence[float]) -> list[Floats]:
+    """Quantiles of delivery times in ms: for each share one place a network."""
     edges = np.array(edges_ms())
-    total = histogram.sum(1)
-    reached = np.cumsum(histogram, axis=1)
-    wanted = share * total
-    at = np.minimum((reached < wanted[:, None]).sum(1), BINS - 1)
     rows = np.arange(len(histogram))
-    inside = histogram[rows, at]
-    before = reached[rows, at] - inside
-    part = np.divide(wanted - before, inside, out=np.full(len(total), 0.5), where=inside > 0)
-    found: Floats = edges[at] + part * (edges[at + 1] - edges[at])
-    return np.where(total > 0, found, np.nan)
+    reached = np.cumsum(histogram, axis=1)
+    total = reached[:, -1]
+    found = []
+    for share in shares:
+        wanted = share * total
+        at = np.argmax(reached >= wanted[:, None], axis=1)
+        inside = histogram[rows, at]
+        before = reached[rows, at] - inside
+        part = np.divide(wanted - before, inside, out=np.full(len(total), 0.5), where=inside > 0)
+        times = edges[at] + part * (edges[at + 1] - edges[at])
+        found.append(np.where(total > 0, times, np.nan))
+    return found
 
 
 def slow(histogram: Whole) -> tuple[Whole, Whole]:

@@ -26,7 +26,7 @@ LEAST_RHO, MOST_RHO = 1e-4, 0.5
 # How far the networks of a country differ, as the precision of a beta distribution.
 LEAST_SPREAD, MOST_SPREAD = 2.0, 2000.0
 LEAST_SHARE = 1e-5
-TERMS_END = 1e-8
+TERMS_END, TERMS_AT_ONCE = 1e-8, 64
 # More likely than that, nobody asks how likely exactly.
 OFTEN = 0.02
 
@@ -164,21 +164,28 @@ def _smooth_tail(k: Whole, n: Whole, a: Floats, b: Floats) -> Floats:
 
 
 def _sum_down(k: Whole, n: Whole, a: Floats, b: Floats) -> Floats:
+    """The terms from k downwards, some at once, until what is left of them is nothing."""
     at = np.maximum(k, 0).astype(float)
     size = n.astype(float)
     log = gammaln(size + 1) - gammaln(at + 1) - gammaln(size - at + 1)
     term: Floats = np.exp(log + betaln(at + a, size - at + b) - betaln(a, b))
     total = term.copy()
     going = np.flatnonzero(at > 0)
+    steps = np.arange(TERMS_AT_ONCE)
     while len(going):
-        here, full = at[going], size[going]
-        ratio = here * (full - here + b[going]) / ((full - here + 1) * (here - 1 + a[going]))
-        term[going] *= ratio
-        total[going] += term[going]
-        at[going] -= 1
+        here, full = at[going, None] - steps, size[going, None]
+        ends, here = here <= 0, np.maximum(here, 1)
+        above, below = b[going, None], a[going, None]
+        ratio = here * (full - here + above) / ((full - here + 1) * (here - 1 + below))
+        ratio[ends] = 0
+        terms = term[going, None] * np.cumprod(ratio, axis=1)
+        total[going] += terms.sum(1)
+        term[going] = terms[:, -1]
+        at[going] -= TERMS_AT_ONCE
         # What is left is less than a geometric row; where terms still grow, none may be left out.
         rest = term[going] * at[going]
-        going = going[(at[going] > 0) & ((rest > TERMS_END * total[going]) | (ratio >= 1))]
+        still = (rest > TERMS_END * total[going]) | (ratio[:, -1] >= 1)
+        going = going[(at[going] > 0) & still]
     return total
 
 
