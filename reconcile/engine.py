@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +47,18 @@ def beside(con: ibis.backends.duckdb.Backend) -> duckdb.DuckDBPyConnection:
     cursor.execute("SET TimeZone = 'UTC'")
     cursor.execute("SET enable_progress_bar = 'false'")
     return cursor
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Without looking for garbage: compiling expressions makes much and leaves little."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def quote(text: str) -> str:

@@ -20,7 +20,7 @@ import pyarrow as pa
 from reconcile import conversions
 from reconcile import vocabulary as words
 from reconcile.days import DAY, days_between, iso, matures_at, parse_moment
-from reconcile.engine import quote
+from reconcile.engine import quote, without_collector
 from reconcile.errors import ContractError, SettingsError
 from reconcile.sendlog import judging as sendlog
 from reconcile.settings import Settings
@@ -84,9 +84,10 @@ class Bench:
     as_of: datetime
     accounts: frozenset[str]
     log_is_whole: bool = True
-    features: list[str] = field(default_factory=list)
     _open: ExitStack = field(default_factory=ExitStack)
     _views: dict[str, str] = field(default_factory=dict)
+    _tables: dict[str, ibis.Table] = field(default_factory=dict)
+    _compiled: dict[str, str] = field(default_factory=dict)
 
     def __enter__(self) -> Bench:
         import duckdb
@@ -114,6 +115,19 @@ class Bench:
         """Lets the view `name` read this query from now on."""
         self.con.con.execute(f"CREATE OR REPLACE VIEW {name} AS {query}")
 
+    def table(self, name: str) -> ibis.Table:
+        """A view that was laid, as an expression; the engine is asked for its columns once."""
+        if name not in self._tables:
+            self._tables[name] = self.con.table(name)
+        return self._tables[name]
+
+    def compiled(self, key: str, build: Callable[[], ibis.Table]) -> str:
+        """SQL of the expression `key`, which is built and compiled only once."""
+        if key not in self._compiled:
+            with without_collector():
+                self._compiled[key] = str(self.con.compile(build()))
+        return self._compiled[key]
+
     def ask(self, query: str) -> dict[str, int]:
         """The one row of a query, its numbers as integers, null as 0."""
         cursor = self.con.con.execute(query)
@@ -128,7 +142,8 @@ class Bench:
     def view(self, key: str, table: Table, build: Callable[[], ibis.Table]) -> str:
         """The view of the expression `key`, which is built and compiled only once."""
         if key not in self._views:
-            self._views[key] = self._open.enter_context(prepared(self.con, build(), table))
+            with without_collector():
+                self._views[key] = self._open.enter_context(prepared(self.con, build(), table))
         return self._views[key]
 
 
@@ -226,11 +241,11 @@ def judge_orphans(bench: Bench, day: date | None, *, covered: bool, closed: bool
     )
 
     def alone() -> ibis.Table:
-        heard, records = bench.con.table("heard"), bench.con.table("look_back")
+        heard, records = bench.table("heard"), bench.table("look_back")
         return core.unjoined(heard, records, scope)
 
     def build() -> ibis.Table:
-        table = bench.con.table
+        table = bench.table
         lone = table("unjoined").select(RECEIPTS.names)
         rows = core.orphans(lone, table("look_back"), table("the_day"), bench.accounts, scope)
         return rows.order_by(list(ORPHANS.key))
@@ -273,10 +288,11 @@ def _mask_outages(bench: Bench, staged: Staged, counts: dict[str, int]) -> None:
     bench.con.con.execute("CREATE OR REPLACE TABLE outages (bin BIGINT)")
     if counts["missing"] < core.LEAST_MESSAGES * core.LEAST_SHARE:
         return
-    table = bench.con.table
+    table = bench.table
 
-    found = core.outages(table("verdicts_of_day"), bench.as_of, bench.settings.grace)
-    bench.con.con.execute(f"INSERT INTO outages {bench.con.compile(found)}")
+    found = bench.compiled("outages", lambda: core.outages(
+        table("verdicts_of_day"), bench.as_of, bench.settings.grace))  # fmt: skip
+    bench.con.con.execute(f"INSERT INTO outages {found}")
     if not bench.ask("SELECT count(*) AS n FROM outages")["n"]:
         return
     view = bench.view(
@@ -296,11 +312,11 @@ def _verdicts(bench: Bench, *, several_owners: bool, logged: bool) -> ibis.Table
     from reconcile.judge.sendlog import with_unsent
 
     s = bench.settings
-    records, receipts = bench.con.table("records_of_day"), bench.con.table("receipts_in_reach")
+    records, receipts = bench.table("records_of_day"), bench.table("receipts_in_reach")
     scope = pair.Scope(bench.as_of, several_owners)
     pairs = pair.pair(records, receipts, scope)
     if logged:
-        sent = bench.con.table("sent_of_day"), bench.con.table("sent_around")
+        sent = bench.table("sent_of_day"), bench.table("sent_around")
         pairs = with_unsent(pairs, *sent, scope)
     known = s.capability_table()
     judged = rules.judge(pairs, rules.Limits(bench.as_of, s.validity, s.grace, s.too_fast, known))
@@ -357,7 +373,7 @@ def _changes(bench: Bench, day: date) -> list[Staged]:
     bench.lay("changes_of_day", f"SELECT * FROM ({here}) WHERE {again} AND date = DATE '{day}'")
     bench.lay("judging", f"SELECT DATE '{day}' AS date, {is_back} AS is_back, "
                          f"{is_other} AS is_other")  # fmt: skip
-    table = bench.con.table
+    table = bench.table
 
     def build() -> ibis.Table:
         day_of = table("judging")
@@ -372,7 +388,7 @@ def _changes(bench: Bench, day: date) -> list[Staged]:
 def _summarise(bench: Bench, day: date) -> Staged:
     from reconcile import summarise
 
-    table = bench.con.table
+    table = bench.table
     currency = bench.settings.currency or UNKNOWN
     return bench.write("summary", SUMMARY, str(day), lambda: summarise.summary(
         table("verdicts_of_day"), table("lone"), table("the_day"), table("network_verdicts"),
@@ -383,7 +399,7 @@ def _count(bench: Bench, day: date) -> list[Staged]:
     from reconcile import summarise
     from reconcile.judge.rules import CONTEXT_NAMES
 
-    table, part = bench.con.table, str(day)
+    table, part = bench.table, str(day)
     pattern = bench.settings.campaign
     by_campaign = [
         bench.write("campaigns", CAMPAIGNS, part, lambda: summarise.campaigns(
@@ -422,9 +438,9 @@ def _judge_networks(bench: Bench, day: date, *, again: bool = False) -> list[Sta
     s, con = bench.settings, bench.con
     today = None
     if not again:
-        if not bench.features:
-            bench.features.extend(networking.queries(con))
-        today = networking.of_day(con, day, bench.features)
+        looked_at = networking.features_of(bench.table)
+        queries = {name: bench.compiled(name, build) for name, build in looked_at.items()}
+        today = networking.of_day(con, day, queries)
     seen = networking.window(bench.store, con, day, today, s.capability_table())
     before = networking.alarms_before(bench.store, con, day)
     rows = networking.judge(seen, before, s.currency or UNKNOWN, s.false_discoveries)
@@ -435,7 +451,7 @@ def _judge_networks(bench: Bench, day: date, *, again: bool = False) -> list[Sta
     texts = ", ".join(f"{c}::VARCHAR AS {c}" for c in told.columns)
     con.con.execute(f"CREATE OR REPLACE TABLE network_verdicts AS SELECT {texts} FROM worst_rows")
     con.con.unregister("worst_rows")
-    staged = [bench.write("networks", NETWORKS, str(day), lambda: con.table("network_rows"))]
+    staged = [bench.write("networks", NETWORKS, str(day), lambda: bench.table("network_rows"))]
     return [*staged, _concentrate(bench, day, networking.risen(rows))]
 
 
@@ -444,14 +460,16 @@ def _concentrate(bench: Bench, day: date, risen: list[str]) -> Staged:
 
     found: list[dict[str, object]] = []
     if risen:
-        sliced = core.slices(bench.con.table("verdicts_of_day"), bench.settings.campaign)
-        frame = bench.con.to_pyarrow(sliced).to_pandas()
+        query = bench.compiled(
+            "slices", lambda: core.slices(bench.table("verdicts_of_day"), bench.settings.campaign)
+        )
+        frame = bench.con.con.execute(query).fetch_arrow_table().to_pandas()
         for verdict in risen:
             found += [{"date": day, **row} for row in core.concentrations(frame, verdict)]
     rows = pa.Table.from_pylist(found, schema=CONCENTRATIONS.schema)
     bench.con.con.register("concentration_rows", rows)
     return bench.write("concentrations", CONCENTRATIONS, str(day),
-                       lambda: bench.con.table("concentration_rows"))  # fmt: skip
+                       lambda: bench.table("concentration_rows"))  # fmt: skip
 
 
 def _counts(bench: Bench) -> dict[str, int]:

@@ -8,7 +8,7 @@ day's verdicts are read twice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -34,6 +34,7 @@ from reconcile.vocabulary import RULES_VERSION
 from reconcile.vocabulary import VERDICTS as SIX_VERDICTS
 
 if TYPE_CHECKING:
+    import ibis
     from ibis.backends.duckdb import Backend
 
 KEY = ["country", "network_code"]
@@ -77,29 +78,30 @@ class Window:
         return len(self.days) - 1
 
 
-def queries(con: Backend) -> list[str]:
-    """SQL of the features of a day, over the views that judging lays: compiled once a run."""
-    verdicts, outages = con.table("verdicts_of_day"), con.table("outages")
-    return [
-        con.compile(rows)
-        for rows in (
-            features.counts(verdicts, outages, con.table("converted_ids")),
-            features.histogram(verdicts, outages),
-            features.peaks(verdicts, outages),
-        )
-    ]
+def features_of(table: Callable[[str], ibis.Table]) -> dict[str, Callable[[], ibis.Table]]:
+    """How the features of a day are made of the views that judging lays."""
+
+    def of(make: Callable[..., ibis.Table], *more: str) -> Callable[[], ibis.Table]:
+        return lambda: make(*map(table, ("verdicts_of_day", "outages", *more)))
+
+    return {
+        "counts": of(features.counts, "converted_ids"),
+        "histogram": of(features.histogram),
+        "peaks": of(features.peaks),
+    }
 
 
-def of_day(con: Backend, day: date, compiled: list[str]) -> pd.DataFrame:
+def of_day(con: Backend, day: date, queries: dict[str, str]) -> pd.DataFrame:
     """The features of a day's networks: one row a network.
 
     Args:
         con: where judging has laid the day's verdicts, summaries of error codes and outages.
         day: the day.
-        compiled: as `queries` gives them.
+        queries: SQL of `features_of`.
     """
     counted, binned, peaks = (
-        con.con.execute(query).fetch_arrow_table().to_pandas() for query in compiled
+        con.con.execute(queries[name]).fetch_arrow_table().to_pandas()
+        for name in ("counts", "histogram", "peaks")
     )
     if counted.empty:
         return pd.DataFrame(columns=[*NETWORKS.names])

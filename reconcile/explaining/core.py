@@ -4,14 +4,13 @@
 
 from __future__ import annotations
 
-import gc
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from reconcile.engine import without_collector
 from reconcile.explaining.told import Key, Row
 from reconcile.run import Run
 from reconcile.store import parquet_query
@@ -50,7 +49,7 @@ class Core:
     def compile(self) -> None:
         """Compiles the core, once."""
         con = self._con.con
-        with _without_collector():
+        with without_collector():
             for table in (RECORDS, RECEIPTS):
                 con.execute(f"CREATE TABLE explained_{table.name} AS {parquet_query(table, [])}")
             kinds = ", ".join(f"{name} VARCHAR" for name in _UNSENT)
@@ -108,15 +107,3 @@ class Core:
         told = pairs.mutate(unsent_by_us=pairs[_UNSENT[0]].notnull()).drop(*_UNSENT)
         known = s.capability_table()
         return rules.judge(told, rules.Limits(as_of, s.validity, s.grace, s.too_fast, known))
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """Without looking for garbage: compiling makes much and leaves little."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

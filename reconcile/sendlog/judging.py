@@ -49,7 +49,7 @@ def judge_unrecorded(bench: Bench, day: date | None, *, covered: bool) -> Staged
     bench.lay("sent_day", f"SELECT {covered and day is not None} AS is_covered")
 
     def build() -> ibis.Table:
-        table = bench.con.table
+        table = bench.table
         rows = core.unrecorded(
             table("sent_to_find"), table("records_around"), table("sent_day"),
             bench.accounts, scope,
