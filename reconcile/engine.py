@@ -5,11 +5,13 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import duckdb
+    import ibis
     import ibis.backends.duckdb
 
 
@@ -59,6 +61,28 @@ def without_collector() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def moment() -> ibis.Value:
+    """The engine's own variable `as_of`, as an expression: one for whatever moment is judged at.
+
+    The engine takes it for a constant wherever it reads a query.
+    """
+    import ibis
+    import ibis.expr.datatypes as dt
+
+    kind = dt.Timestamp(timezone="UTC", scale=6)
+
+    @ibis.udf.scalar.builtin(name="getvariable", signature=((dt.string,), kind))
+    def variable(which):  # type: ignore[no-untyped-def] # a declaration: the engine has the body
+        """The value of a variable."""
+
+    return variable("as_of")
+
+
+def set_moment(con: ibis.backends.duckdb.Backend, as_of: datetime) -> None:
+    """Lets `moment` be this one."""
+    con.con.execute(f"SET VARIABLE as_of = TIMESTAMPTZ {quote(as_of.isoformat())}")
 
 
 def quote(text: str) -> str:

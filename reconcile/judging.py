@@ -1,6 +1,6 @@
 """Judges one day: brings its rows to the core, checks that all sums close, and publishes.
 
-The core's expressions are compiled once a run, over views that stand for "the day's records" and so
+The core's expressions are compiled once, over views that stand for "the day's records" and so
 on; from day to day only what those views read is exchanged.
 """
 
@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -20,18 +20,19 @@ import pyarrow as pa
 from reconcile import conversions
 from reconcile import vocabulary as words
 from reconcile.days import DAY, days_between, iso, matures_at, parse_moment
-from reconcile.engine import quote, without_collector
+from reconcile.engine import moment, quote, set_moment, without_collector
 from reconcile.errors import ContractError, SettingsError
 from reconcile.sendlog import judging as sendlog
 from reconcile.settings import Settings
 from reconcile.store import (
     UNDATED,
+    Compiled,
     Ledger,
     Staged,
     Store,
+    compiled,
     in_order,
     parquet_query,
-    prepared,
     write_parquet,
 )
 from reconcile.tables import (
@@ -63,6 +64,16 @@ FEW = (
 )  # fmt: skip
 
 
+# Settings that are in no expression of the core: whatever they are, it is compiled alike.
+_IN_NO_EXPRESSION = {
+    "store", "dlr", "dlr_sql", "send_log", "base_url", "accounts", "account_id", "capabilities",
+    "conversions", "pii_key_file", "memory_limit", "threads", "temp_directory",
+}  # fmt: skip
+# What was compiled in this process; a moment is no part of it, so all nights share it.
+_COMPILED: dict[tuple[str, ...], Compiled] = {}
+_SQL: dict[tuple[str, ...], str] = {}
+
+
 @dataclass(frozen=True)
 class Judged:
     """One day's counts; `deaf` says that records ended and not one receipt came."""
@@ -84,14 +95,13 @@ class Bench:
     as_of: datetime
     accounts: frozenset[str]
     log_is_whole: bool = True
-    _open: ExitStack = field(default_factory=ExitStack)
-    _views: dict[str, str] = field(default_factory=dict)
+    _laid: set[str] = field(default_factory=set)
     _tables: dict[str, ibis.Table] = field(default_factory=dict)
-    _compiled: dict[str, str] = field(default_factory=dict)
 
     def __enter__(self) -> Bench:
         import duckdb
 
+        set_moment(self.con, self.as_of)
         self.lay("converted_ids", conversions.query(self.con, self.settings.conversions))
         if self.settings.campaign:
             try:
@@ -104,7 +114,12 @@ class Bench:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._open.close()
+        """Its views go with the engine."""
+
+    @cached_property
+    def now(self) -> ibis.Value:
+        """as_of as an expression, which is the same for all of them."""
+        return moment()
 
     @property
     def horizon(self) -> timedelta:
@@ -121,13 +136,6 @@ class Bench:
             self._tables[name] = self.con.table(name)
         return self._tables[name]
 
-    def compiled(self, key: str, build: Callable[[], ibis.Table]) -> str:
-        """SQL of the expression `key`, which is built and compiled only once."""
-        if key not in self._compiled:
-            with without_collector():
-                self._compiled[key] = str(self.con.compile(build()))
-        return self._compiled[key]
-
     def ask(self, query: str) -> dict[str, int]:
         """The one row of a query, its numbers as integers, null as 0."""
         cursor = self.con.con.execute(query)
@@ -140,11 +148,32 @@ class Bench:
         return self.store.write_view(self.con, view, table, day, self.as_of)
 
     def view(self, key: str, table: Table, build: Callable[[], ibis.Table]) -> str:
-        """The view of the expression `key`, which is built and compiled only once."""
-        if key not in self._views:
+        """The view of the expression `key`, which is built and compiled once a process."""
+        view = f"made_{key}"
+        if view not in self._laid:
+            known = _COMPILED.get((view, *self._alike))
+            if known is None:
+                with without_collector():
+                    known = compiled(self.con, view, build(), table)
+                _COMPILED[view, *self._alike] = known
+            known.lay(self.con)
+            self._laid.add(view)
+        return view
+
+    def sql(self, key: str, build: Callable[[], ibis.Table]) -> str:
+        """SQL of the expression `key`, which is built and compiled once a process."""
+        known = (key, *self._alike)
+        if known not in _SQL:
             with without_collector():
-                self._views[key] = self._open.enter_context(prepared(self.con, build(), table))
-        return self._views[key]
+                _SQL[known] = str(self.con.compile(build()))
+        return _SQL[known]
+
+    @cached_property
+    def _alike(self) -> tuple[str, ...]:
+        """What expressions are made of besides views: two with the same of it are the same."""
+        known = self.settings.capability_table()
+        mine = self.settings.model_dump_json(exclude=_IN_NO_EXPRESSION)
+        return mine, repr(known), *sorted(self.accounts)
 
 
 def judge_day(bench: Bench, day: date, *, covered: bool, recorded: bool = False) -> Judged:
@@ -231,7 +260,7 @@ def judge_orphans(bench: Bench, day: date | None, *, covered: bool, closed: bool
     from reconcile.judge import orphans as core
     from reconcile.judge.pair import Scope
 
-    part, scope = str(day) if day else UNDATED, Scope(bench.as_of, several_owners=False)
+    part, scope = str(day) if day else UNDATED, Scope(bench.now, several_owners=False)
     days = look_back(bench, day) if day else bench.store.days(RECORDS)
     bench.lay("heard", bench.store.query(RECEIPTS, [part]))
     bench.lay("look_back", bench.store.query(RECORDS, days))
@@ -290,8 +319,8 @@ def _mask_outages(bench: Bench, staged: Staged, counts: dict[str, int]) -> None:
         return
     table = bench.table
 
-    found = bench.compiled("outages", lambda: core.outages(
-        table("verdicts_of_day"), bench.as_of, bench.settings.grace))  # fmt: skip
+    found = bench.sql("outages", lambda: core.outages(
+        table("verdicts_of_day"), bench.now, bench.settings.grace))  # fmt: skip
     bench.con.con.execute(f"INSERT INTO outages {found}")
     if not bench.ask("SELECT count(*) AS n FROM outages")["n"]:
         return
@@ -313,13 +342,13 @@ def _verdicts(bench: Bench, *, several_owners: bool, logged: bool) -> ibis.Table
 
     s = bench.settings
     records, receipts = bench.table("records_of_day"), bench.table("receipts_in_reach")
-    scope = pair.Scope(bench.as_of, several_owners)
+    scope = pair.Scope(bench.now, several_owners)
     pairs = pair.pair(records, receipts, scope)
     if logged:
         sent = bench.table("sent_of_day"), bench.table("sent_around")
         pairs = with_unsent(pairs, *sent, scope)
     known = s.capability_table()
-    judged = rules.judge(pairs, rules.Limits(bench.as_of, s.validity, s.grace, s.too_fast, known))
+    judged = rules.judge(pairs, rules.Limits(bench.now, s.validity, s.grace, s.too_fast, known))
     named = {
         "record_status": _.status,
         "record_error_code": _.error_code,
@@ -392,7 +421,7 @@ def _summarise(bench: Bench, day: date) -> Staged:
     currency = bench.settings.currency or UNKNOWN
     return bench.write("summary", SUMMARY, str(day), lambda: summarise.summary(
         table("verdicts_of_day"), table("lone"), table("the_day"), table("network_verdicts"),
-        bench.as_of, currency))  # fmt: skip
+        bench.now, currency))  # fmt: skip
 
 
 def _count(bench: Bench, day: date) -> list[Staged]:
@@ -439,7 +468,7 @@ def _judge_networks(bench: Bench, day: date, *, again: bool = False) -> list[Sta
     today = None
     if not again:
         looked_at = networking.features_of(bench.table)
-        queries = {name: bench.compiled(name, build) for name, build in looked_at.items()}
+        queries = {name: bench.sql(name, build) for name, build in looked_at.items()}
         today = networking.of_day(con, day, queries)
     seen = networking.window(bench.store, con, day, today, s.capability_table())
     before = networking.alarms_before(bench.store, con, day)
@@ -460,7 +489,7 @@ def _concentrate(bench: Bench, day: date, risen: list[str]) -> Staged:
 
     found: list[dict[str, object]] = []
     if risen:
-        query = bench.compiled(
+        query = bench.sql(
             "slices", lambda: core.slices(bench.table("verdicts_of_day"), bench.settings.campaign)
         )
         frame = bench.con.con.execute(query).fetch_arrow_table().to_pandas()

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 KEY = ["country", "network_code"]
 MONEY = ("spend", "spend_unconfirmed", "spend_delivered")
-PLACES = 8  # of money, as the contract has it
 # Whole numbers that can be added up, as they stand in `networks`.
 ADDED = (
     "messages", *SIX_VERDICTS, "masked", "told", "told_missing", "told_unknown", "told_suspect",
@@ -219,7 +218,7 @@ def assemble(days: list[date], frame: pd.DataFrame, known: Sequence[Capability])
     rows = own.date.map(on).to_numpy(np.int64)
     columns = place.reindex(pd.MultiIndex.from_frame(own[KEY])).to_numpy(np.int64)
     counts = {}
-    for name in COLUMNS:
+    for name in dict.fromkeys((*COLUMNS, *ADDED)):
         counts[name] = np.zeros(shape, np.int64)
         counts[name][rows, columns] = own[name].to_numpy(np.int64)
     histogram = np.zeros((*shape, BINS), np.int64)
@@ -283,14 +282,14 @@ def _rows(
     here = np.flatnonzero(history.present(at, days).counts["messages"] > 0)
     histogram = history.present(at, days).histogram
     powers, times = core.power(found.told), _quantiles(histogram)
-    added = _added(seen, days, names)
+    added = _added(seen, days, history, names)
     tests = {name: _as_lists(told, found, name) for name, told in found.told.items()}
     countries, codes = names.country.tolist(), names.network_code.tolist()
     rows = []
     for n in here.tolist():
         key = (countries[n], codes[n])
         verdict, reasons = found.verdict[n], found.reasons[n]
-        row = added[key]
+        row = added[n]
         power = None if np.isnan(powers[n]) else float(powers[n])
         row |= {
             "date": seen.days[at], "span": span, "country": key[0], "network_code": key[1],
@@ -339,46 +338,52 @@ def _as_lists(told: core.Told, found: Judged, rule: str) -> list[dict[str, Any]]
     ]
 
 
-def _added(seen: Window, days: int, names: pd.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
-    """What is added up over a span's days, and for countries over their networks."""
+def _added(seen: Window, days: int, history: History, names: pd.DataFrame) -> list[dict[str, Any]]:
+    """What is added up over a span's days, and for countries over their networks: one a place."""
+    counts = history.present(seen.at, days).counts
+    columns = [counts[name].tolist() for name in ADDED]
+    found = [dict(zip(ADDED, values, strict=True)) for values in zip(*columns, strict=True)]
     rows = seen.frame[seen.frame._row > seen.at - days]
-    if len(names) and (names.network_code == WHOLE).all():
-        rows = rows.assign(network_code=WHOLE)
-    counts = rows.groupby(KEY, sort=False)[list(ADDED)].sum().astype("int64")
-    found: dict[Any, Any] = counts.join(_paid(rows)).to_dict("index")
+    whole = len(names) > 0 and bool((names.network_code == WHOLE).all())
+    places = {key: n for n, key in enumerate(zip(names.country, names.network_code, strict=True))}
+    codes = [WHOLE] * len(rows) if whole else rows.network_code.tolist()
+    at = [places[key] for key in zip(rows.country.tolist(), codes, strict=True)]
     silent = [list(each) for each in rows.drop_duplicates("date").sort_values("date").outages]
     outages = [text for each in silent for text in each]
-    codes = _codes(rows)
-    for key, row in found.items():
-        row |= {name: Decimal(row[name]).scaleb(-PLACES) for name in MONEY}
-        row["outages"] = outages
-        row["error_codes"], row["error_code_counts"] = codes.get(key, ([], []))
+    for row, paid, told in zip(found, _paid(rows, at, len(found)), _codes(rows, at, len(found)),
+                               strict=True):  # fmt: skip
+        row |= paid | {"outages": outages, "error_codes": sorted(told),
+                       "error_code_counts": [told[code] for code in sorted(told)]}  # fmt: skip
     return found
 
 
-def _paid(rows: pd.DataFrame) -> pd.DataFrame:
+def _paid(rows: pd.DataFrame, at: list[int], many: int) -> list[dict[str, Any]]:
     """Money of the currency in which most of the messages are paid; others are never added.
 
-    Amounts are whole numbers of the smallest unit: exact, and added as columns.
+    Args:
+        rows: networks by days.
+        at: the place that each row counts for, of so many.
     """
-    units = {name: [int(v.scaleb(PLACES)) for v in rows[name]] for name in MONEY}
-    each = rows[[*KEY, "currency", "messages"]].assign(**units)
-    each = each.groupby([*KEY, "currency"], as_index=False, dropna=False).sum()
-    order = each.sort_values(["messages", "currency"], ascending=[False, True], kind="stable")
-    most = order.drop_duplicates(KEY).rename(columns={"messages": "paid"})
-    return most.set_index(KEY)
+    sums: list[dict[str, list[Any]]] = [{} for _ in range(many)]
+    given = [rows[name].tolist() for name in ("currency", "messages", *MONEY)]
+    for place, currency, *amounts in zip(at, *given, strict=True):
+        known = sums[place].setdefault(currency, [0] * len(amounts))
+        sums[place][currency] = [a + b for a, b in zip(known, amounts, strict=True)]
+    found = []
+    for of_place in sums:
+        most = min(of_place, key=lambda name: (-of_place[name][0], name), default=None)
+        paid, *money = of_place[most] if most is not None else [0, *([Decimal(0)] * len(MONEY))]
+        found.append({"currency": most, "paid": paid, **dict(zip(MONEY, money, strict=True))})
+    return found
 
 
-def _codes(rows: pd.DataFrame) -> dict[tuple[str, str], tuple[list[str], list[int]]]:
-    """The err-codes of each network, and how many receipts have them."""
-    named = ["error_codes", "error_code_counts"]
-    each = rows[[*KEY, *named]].explode(named).dropna(subset=named)
-    sums = each.astype({"error_code_counts": "int64"}).groupby([*KEY, "error_codes"]).sum()
-    found: dict[tuple[str, str], tuple[list[str], list[int]]] = {}
-    for key, n in zip(sums.index.tolist(), sums.error_code_counts.tolist(), strict=True):
-        codes, counts = found.setdefault(key[:2], ([], []))
-        codes.append(key[2])
-        counts.append(n)
+def _codes(rows: pd.DataFrame, at: list[int], many: int) -> list[dict[str, int]]:
+    """How many receipts have which err-code; the arguments are those of `_paid`."""
+    found: list[dict[str, int]] = [{} for _ in range(many)]
+    told = rows.error_codes.tolist(), rows.error_code_counts.tolist()
+    for place, codes, counts in zip(at, *told, strict=True):
+        for code, n in zip(codes, counts, strict=True):
+            found[place][code] = found[place].get(code, 0) + int(n)
     return found
 
 

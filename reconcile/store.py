@@ -22,7 +22,7 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
@@ -303,17 +303,51 @@ def prepared(con: Backend, rows: ibis.Table | str, table: Table) -> Iterator[str
     The engine is asked for the types that it really gives: Ibis takes a sum of integers for an
     integer, where DuckDB makes it wider and parquet would hold a float.
     """
-    number = next(_VIEWS)
-    raw, view = f"{table.name}_{number}_raw", f"{table.name}_{number}"
-    if isinstance(rows, str):
-        con.con.execute(f"CREATE VIEW {raw} AS {rows}")
-    else:
-        con.create_view(raw, rows)  # registers the small tables that an expression brings along
-    con.create_view(view, conform(con.table(raw), table))
+    view = f"{table.name}_{next(_VIEWS)}"
+    compiled(con, view, rows, table).lay(con)
     try:
         yield view
     finally:
-        con.con.execute(f"DROP VIEW IF EXISTS {view}; DROP VIEW IF EXISTS {raw}")
+        con.con.execute(f"DROP VIEW IF EXISTS {view}; DROP VIEW IF EXISTS {view}_raw")
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """Rows, conformed, as SQL that any engine with the same views can run.
+
+    Attributes:
+        view: the name that it is laid under.
+        raw, conformed: SQL of the rows, and of them in their contract's types.
+        small: the small tables that the rows bring along, by name.
+    """
+
+    view: str
+    raw: str
+    conformed: str
+    small: Mapping[str, pa.Table]
+
+    def lay(self, con: Backend) -> None:
+        """Lets the view be there."""
+        for name, rows in self.small.items():
+            con.con.register(name, rows)
+        con.con.execute(f"CREATE OR REPLACE VIEW {self.view}_raw AS {self.raw}")
+        con.con.execute(f"CREATE OR REPLACE VIEW {self.view} AS {self.conformed}")
+
+
+def compiled(con: Backend, view: str, rows: ibis.Table | str, table: Table) -> Compiled:
+    """Compiles rows (an expression, or SQL) as a view of that name."""
+    small: dict[str, pa.Table] = {}
+    raw = rows
+    if not isinstance(rows, str):
+        import ibis.expr.operations as ops
+
+        for op in rows.op().find(ops.InMemoryTable):
+            small[op.name] = op.data.to_pyarrow(op.schema)
+            con.con.register(op.name, small[op.name])
+        raw = con.compile(rows)
+    con.con.execute(f"CREATE OR REPLACE VIEW {view}_raw AS {raw}")
+    conformed = con.compile(conform(con.table(f"{view}_raw"), table))
+    return Compiled(view, str(raw), str(conformed), small)
 
 
 @contextmanager

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
 from typing import Any
 
 import ibis
-import ibis.expr.datatypes as dt
 from ibis import _
 
 from reconcile import vocabulary as words
+from reconcile.judge.pair import Moment, instant
 from reconcile.tables import (
     CAMPAIGNS,
     ERROR_CODES,
@@ -33,7 +32,7 @@ NONE = "none"
 
 def summary(
     verdicts: ibis.Table, orphans: ibis.Table, day: ibis.Table, networks: ibis.Table,
-    as_of: datetime, currency: str,
+    as_of: Moment, currency: str,
 ) -> ibis.Table:  # fmt: skip
     """One row an account × country × network code × currency of a day.
 
@@ -58,7 +57,7 @@ def summary(
         .cross_join(day.select("date", "is_closed"))
         .left_join(networks, ["country", "network_code"])
         .mutate(
-            as_of=ibis.literal(as_of, type=dt.Timestamp(timezone="UTC", scale=6)),
+            as_of=instant(as_of),
             rules_version=ibis.literal(RULES_VERSION),
         )
         .select(SUMMARY.names)

@@ -58,7 +58,7 @@ class History:
     def present(self, at: int, days: int) -> Present:
         """The span of so many days that ends with the day `at`."""
         window = slice(max(at - days + 1, 0), at + 1)
-        counts = {name: self.counts[name][window].sum(0) for name in COLUMNS}
+        counts = {name: values[window].sum(0) for name, values in self.counts.items()}
         parts = self.counts["messages"][window] / np.maximum(counts["messages"], 1)
         return Present(
             days, counts, np.where(counts["messages"] > 0, (parts**2).sum(0), 1.0),

@@ -6,13 +6,13 @@ verdicts of a day, since it takes many messages to see one.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import ibis
 from ibis import _
 
 from reconcile import vocabulary as words
-from reconcile.judge.pair import NO, epoch_ms
+from reconcile.judge.pair import NO, Moment, epoch_ms, instant_ms
 from reconcile.judge.rules import OUTAGE
 
 REPLACES = "lost_webhook"
@@ -21,13 +21,13 @@ BIN_MS = 5 * 60_000
 LEAST_MESSAGES, LEAST_SHARE, LEAST_NETWORKS = 20, 0.8, 3
 
 
-def outages(verdicts: ibis.Table, as_of: datetime, grace: timedelta) -> ibis.Table:
+def outages(verdicts: ibis.Table, as_of: Moment, grace: timedelta) -> ibis.Table:
     """The bins (`bin`: whole 5 minutes since 1970) of a day's verdicts in which we did not hear.
 
     A message counts in the bin in which it ended (was received, where that is not known), once its
     grace is over.
     """
-    until = round(as_of.timestamp() * 1000) - round(grace.total_seconds() * 1000)
+    until = instant_ms(as_of) - round(grace.total_seconds() * 1000)
     due = verdicts.filter(_.record_status.isin(words.FINAL), _ended_ms() <= until)
     lacks = _.receipt_status.notin(words.FINAL).fill_null(ibis.literal(value=True))
     bins = due.group_by(bin=ended_in()).agg(

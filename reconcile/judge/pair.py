@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
 
 import ibis
 import ibis.expr.datatypes as dt
@@ -54,6 +55,21 @@ def bit_or(bits):  # type: ignore[no-untyped-def] # likewise: Ibis has a word fo
     """Whatever bit any of the numbers has."""
 
 
+Moment: TypeAlias = "datetime | ibis.Value"
+
+
+def instant(as_of: Moment) -> ibis.Value:
+    """A moment as an expression, which it may be already."""
+    return ibis.literal(as_of, type=INSTANT) if isinstance(as_of, datetime) else as_of
+
+
+def instant_ms(as_of: Moment) -> ibis.Value:
+    """A moment in milliseconds since 1970, as an expression."""
+    if isinstance(as_of, datetime):
+        return ibis.literal(int(as_of.timestamp() * 1000))
+    return epoch_ms(as_of)
+
+
 @dataclass(frozen=True)
 class Scope:
     """What pairing must be told beside the rows.
@@ -64,13 +80,13 @@ class Scope:
             can two of them share a message id.
     """
 
-    as_of: datetime
+    as_of: Moment
     several_owners: bool
 
     @property
     def moment(self) -> ibis.Value:
         """as_of as an expression."""
-        return ibis.literal(self.as_of, type=INSTANT)
+        return instant(self.as_of)
 
     @property
     def key(self) -> list[str]:

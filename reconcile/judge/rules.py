@@ -10,7 +10,7 @@ import functools
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import ibis
@@ -19,7 +19,7 @@ from ibis import _
 
 from reconcile import vocabulary as words
 from reconcile.capabilities import ALL_NETWORKS, Capability
-from reconcile.judge.pair import NO, epoch_ms
+from reconcile.judge.pair import NO, Moment, epoch_ms, instant_ms
 from reconcile.tables import small_table
 
 Holds = Callable[[Any, "Limits"], ibis.Value]
@@ -35,7 +35,7 @@ DEADLINE_MS = 15 * 60_000
 class Limits:
     """The settings that rules read, and the moment that they judge at."""
 
-    as_of: datetime
+    as_of: Moment
     validity: timedelta
     grace: timedelta
     too_fast: timedelta
@@ -202,7 +202,7 @@ def judge(pairs: ibis.Table, limits: Limits) -> ibis.Table:
 
 def _states(pairs: ibis.Table, limits: Limits) -> ibis.Table:
     """Adds what the rules speak of: the cell of the grid, times in ms, what the receipt claims."""
-    as_of, grace = int(limits.as_of.timestamp() * 1000), _ms(limits.grace)
+    as_of, grace = instant_ms(limits.as_of), _ms(limits.grace)
     if "unsent_by_us" not in pairs.columns:
         pairs = pairs.mutate(unsent_by_us=NO)  # no send log, so of none can it be said
     timed = _with_capability(pairs, limits.capabilities).mutate(

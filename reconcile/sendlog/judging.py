@@ -40,7 +40,7 @@ def judge_unrecorded(bench: Bench, day: date | None, *, covered: bool) -> Staged
     from reconcile.judge import sendlog as core
     from reconcile.judge.pair import Scope
 
-    part, scope = str(day) if day else UNDATED, Scope(bench.as_of, several_owners=False)
+    part, scope = str(day) if day else UNDATED, Scope(bench.now, several_owners=False)
     if part not in bench.store.days(SENT):
         return None
     days = covering_days(day) if day else bench.store.days(RECORDS)
