@@ -119,6 +119,7 @@ class Bench:
     @cached_property
     def now(self) -> ibis.Value:
         """as_of as an expression, which is the same for all of them."""
+        set_moment(self.con, self.as_of)
         return moment()
 
     @property
