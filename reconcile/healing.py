@@ -32,7 +32,7 @@ def touched(
         recorded: whether a day and those beside it are.
     """
     judged = {date.fromisoformat(day): told for day, told in bench.ledger.judged.items()}
-    slices = Counter(date.fromisoformat(d["start"][:10]) for d in bench.ledger.downloads)
+    slices = Counter(date.fromisoformat(d["start"][:10]) for d in bench.ledger.kept)
     never = {"slices": 0}
     filled = {day for day, n in slices.items() if _other(judged.get(day, never), "slices", n)}
     near = _near_receipts(bench)

@@ -102,7 +102,7 @@ class Transport:
             session.headers["User-Agent"] = f"dlr-reconcile/{__version__}"
             # A proxy of the company's has no business on loopback.
             session.trust_env = urlsplit(self._settings.base_url).hostname not in LOOPBACK
-            session.verify = _authorities()
+            session.verify = authorities()
             self._sessions.append(session)
         return self._own.session  # type: ignore[no-any-return] # a thread-local has no types
 
@@ -188,7 +188,7 @@ class Transport:
         raise AssertionError("the last try returns or raises")
 
 
-def _authorities() -> str | bool:
+def authorities() -> str | bool:
     """Whose certificates are trusted: the usual authorities, or those that the user's file names.
 
     requests reads the variable by itself, but not where it is told to use no proxy.
