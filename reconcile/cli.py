@@ -609,6 +609,27 @@ def status(settings: Settings, form: str) -> None:
 
 
 @cli.command()
+@settings_flags(*SETTING_FLAGS)
+def check(settings: Settings) -> None:
+    """Proves what a night needs: credentials, clock, store, disk, key, captures. Bills nothing.
+
+    One line a check, ok, warn or fail; the exit code is that of the first that failed.
+
+    \b
+    Example:
+      reconcile check --config /etc/reconcile/reconcile.toml
+    """
+    from reconcile import checking
+
+    found = []
+    for each in checking.check(settings, _moment(None)):
+        found.append(each)
+        click.echo(f"{each.state:4}  {each.name}: {each.sentence}")
+    if code := checking.exit_code(found):
+        raise SystemExit(code)
+
+
+@cli.command()
 @click.option("--keep", required=True, metavar="DURATION", help="How much is kept, such as 400d.")
 @click.option("--dry-run", is_flag=True, help="Say what would go; drop nothing.")
 @settings_flags("store", "longest_validity", "grace")

@@ -46,6 +46,7 @@ ROOMS: dict[str, set[str]] = {
     "job": CORE
     | {"judge", "reports", "receipts", "sendlog", "judging", "healing", "run", "refreshing"}
     | {"fetching", "outcome"},
+    "checking": CORE | {"border", "receipts", "reports"},
     "pruning": CORE | {"job", "networking", "reports"},
     "explaining": CORE
     | {"border", "judge", "sendlog", "judging", "reports", "run", "refreshing", "fetching"},

@@ -9,6 +9,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -118,6 +120,18 @@ class Transport:
         if not 200 <= answer.status_code < 300:
             refuse(answer, f"{method} {path}")
         return _object(answer, f"{method} {path}")
+
+    def clock(self, path: str, pacer: Pacer, query: dict[str, str]) -> datetime | None:
+        """What time it is where a GET is answered, in a single try; None: the answer is silent."""
+        pacer.wait()
+        answer = self._send(self._session, "GET", self._settings.base_url + path, params=query)
+        if not 200 <= answer.status_code < 300:
+            refuse(answer, f"GET {path}")
+        _object(answer, f"GET {path}")
+        try:
+            return parsedate_to_datetime(answer.headers.get("Date", "")).astimezone(UTC)
+        except ValueError:
+            return None
 
     def file(self, path: str, target: Path) -> int:
         """Streams a file to disk, where it appears only when it is whole; returns its bytes."""
