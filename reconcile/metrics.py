@@ -82,7 +82,7 @@ def _of_run(ended: Ended) -> Iterable[tuple[str, str]]:
         ("run_incomplete", "Incomplete days, and captures missing, that the last run named.",
          ended.holes),
         ("run_exceeded", "What the last run found to exceed rules of fail_on.", ended.exceeded),
-        ("run_days", "Days that the last run judged.", len(ended.found.get("days", ()))),
+        ("run_judged", "Days that the last run judged.", len(ended.found.get("days", ()))),
     ):  # fmt: skip
         yield _family(name, sentence, [({}, value)])
     if not ended.exit_code:

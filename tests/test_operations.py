@@ -170,17 +170,18 @@ def test_every_exit_code(
         assert health.heard[1].body.startswith(f"exit {wanted}")
 
 
-def test_contract_and_lock_have_their_codes(judged: Shell) -> None:
+def test_contract_and_lock_have_their_codes(judged: Shell, world: Path) -> None:
     """A store that another holds: 75; records that lack a column: 5."""
     import fcntl
 
     with (judged.folder / "store" / ".work" / "lock").open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert judged(f"judge {DAY} {AS_OF}")[0] == 75
-    record = judged.folder / "store/records/day=2026-01-05/records.parquet"
-    shutil.copy(judged.folder / "store/summary/day=2026-01-05/summary.parquet", record)
-    code, _, err = judged(f"judge {DAY} {AS_OF}")
-    assert (code in (5, 6), err.count("\n")) == (True, 1)
+    with Sandbox(world, faults={"column_missing": 99}) as broken:
+        judged.environment["RECONCILE_BASE_URL"] = broken.base_url
+        code, _, err = judged.run("--store elsewhere --via sync")
+    assert (code, err.count("\n")) == (5, 1)
+    assert "lack message_id" in err
 
 
 # --- pings --------------------------------------------------------------------------------------
