@@ -872,7 +872,10 @@ def _run() -> int:
     except click.ClickException as error:
         if "--dlr" in sys.argv and "extra argument" in error.format_message():
             error = click.UsageError("the shell expanded the glob: quote it, as --dlr 'dlr/*'")
-        error.show()
+        if _lines.is_json:
+            _lines.tell("error", error.format_message(), exit_code=error.exit_code)
+        else:
+            error.show()
         return error.exit_code
     except click.Abort:
         return INTERRUPTED

@@ -88,8 +88,10 @@ def _suspects(this: Run, days: list[str]) -> list[dict[str, Any]]:
         "WHERE network_verdict = 'suspect' QUALIFY row_number() OVER ("
         f"PARTITION BY country, network_code ORDER BY {latest}) = 1 ORDER BY country, network_code"
     ))  # fmt: skip
-    texts = ("date", "spend_at_stake")
-    return [{n: str(v) if n in texts else v for n, v in row.items()} for row in rows]
+    return [
+        row | {"date": str(row["date"]), "spend_at_stake": f"{row['spend_at_stake']:f}"}
+        for row in rows
+    ]
 
 
 def _rows(

@@ -10,19 +10,26 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import trustme
 
 import reconcile
-from reconcile import metrics, notify
+from reconcile import metrics, notify, outcome, watching
 from reconcile.errors import SettingsError
+from reconcile.run import Run, looked_at
 from reconcile.sandbox.generate import generate
 from reconcile.sandbox.server import Sandbox
-from reconcile.settings import PING_URL, secret_url
+from reconcile.settings import PING_URL, load, secret_url
+from reconcile.tables import NETWORKS
 from tests.listening import listening
+from tests.test_tls import tls_server
 
 ROOT = Path(reconcile.__file__).parent.parent
 DAY, AS_OF = "--date 2026-01-05", "--as-of 2026-01-20T02:30:00Z"
@@ -282,6 +289,20 @@ def test_silent_listener_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> Non
     assert warned == ["the ping (start) was not taken: 127.0.0.1 did not answer in time"]
 
 
+def test_tls_is_verified(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A certificate of nobody we trust: a warning, and nothing is sent; a trusted one is heard."""
+    authority, warned = trustme.CA(), list[str]()
+    with tls_server(authority.issue_cert("127.0.0.1"), lambda _: b"") as server:
+        url = f"https://127.0.0.1:{server.server_port}"
+        notify.ping(url, "start", "", warned.append)
+        authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+        notify.ping(url, "start", "", warned.append)
+    assert [warning.partition("127.0.0.1 ")[2] for warning in warned] == [
+        "is not who it says (TLS cannot be verified)", "answered 501",  # it knows no POST
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "url", ["http://example.com/x", "ftp://example.com", "https://u:p@example.com/x", "uuid-alone"]
 )
@@ -326,6 +347,49 @@ def test_webhook(judged: Shell) -> None:
     assert worst[0]["missing"] + worst[0]["unknown"] + worst[0]["suspect"] > 0
     assert told[1]["incomplete"][0]["reason"].startswith("nowhere/* matches no file")
     assert told[2]["problem"].startswith("VONAGE_API_SECRET is not set")
+
+
+def test_suspect_networks_with_their_evidence(
+    clean_environment: None, published: Path, tmp_path: Path
+) -> None:
+    """Of a suspect network's spans the longest alert is told, with its sentence and money as text;
+    the rule `suspect_networks` counts it once, and the digest is another one."""
+    shutil.copytree(published / "store", tmp_path / "store")
+    file = tmp_path / "store/networks/day=2026-01-05/networks.parquet"
+    calm = assessed(tmp_path)
+    about = pq.read_schema(file).metadata
+    rows = pq.read_table(file, partitioning=None).to_pylist()
+    code = next(row["network_code"] for row in rows if row["network_code"] != "*")
+    for row in rows:
+        if row["network_code"] == code:
+            row |= {"network_verdict": "suspect", "evidence": f"odd over {row['span']}",
+                    "is_alert": row["span"] != "7d"}  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(rows, NETWORKS.schema.with_metadata(about)), file)
+    summary = tmp_path / "store/summary/day=2026-01-05/summary.parquet"
+    table = pq.read_table(summary, partitioning=None)
+    verdicts = pa.array(["suspect" if c == code else "normal"
+                         for c in table["network_code"].to_pylist()])  # fmt: skip
+    at = table.schema.get_field_index("network_verdict")
+    pq.write_table(table.set_column(at, "network_verdict", verdicts), summary)
+    this = assessed(tmp_path)
+    assert this.exceeded == [f"suspect_networks > 0: suspect_networks is 1 ({code})"]
+    (suspect,) = this.found["suspect_networks"]
+    told = {name: suspect[name] for name in ("date", "span", "network_code", "evidence")}
+    assert told == {"date": "2026-01-05", "span": "2d", "network_code": code,
+                    "evidence": "odd over 2d"}  # fmt: skip
+    schema = json.loads((ROOT / "docs" / "webhook.schema.json").read_text("utf-8"))
+    jsonschema.validate(json.loads(json.dumps(watching.payload(this, 10))), schema)
+    assert (calm.exceeded, calm.found["suspect_networks"]) == ([], [])
+    assert calm.found["digest"] != this.found["digest"] == assessed(tmp_path).found["digest"]
+
+
+def assessed(folder: Path) -> Run:
+    """What a run would find that had judged the day."""
+    settings = load(None, store=folder / "store", fail_on=["suspect_networks > 0"])
+    with looked_at(settings, datetime(2026, 1, 20, tzinfo=UTC)) as this:
+        this.manifest["judged"] = [{"day": "2026-01-05"}]
+        outcome.assess(this)
+    return this
 
 
 # --- the textfile -------------------------------------------------------------------------------
