@@ -857,6 +857,8 @@ def main() -> None:
     if _stopped_by:
         # Threads that wait for Vonage must not hold up the end.
         sys.stdout.flush()
+        if _lines.is_json:
+            _lines.tell("error", "stopped by a signal", exit_code=_stopped_by[0])
         os._exit(_stopped_by[0])
     sys.exit(code)
 

@@ -16,6 +16,7 @@ import pytest
 from reconcile import tables
 from reconcile.days import DAY, days_between, iso, start_of
 from reconcile.errors import LockedError, UsageError
+from reconcile.healing import is_kept_whole
 from reconcile.pruning import prune
 from reconcile.reports import underway
 from reconcile.reports.plan import days_lacking
@@ -207,6 +208,15 @@ def test_night_after_asks_for_nothing_old(
             code, _, err = console(command, *day, *later)
             assert (code, "2026-01-05 was pruned" in err) == (2, True)
         assert "the first day that is kept: 2026-01-31" in console("status")[1]
+
+
+def test_days_behind_what_is_gone_are_not_healed() -> None:
+    """A closed day is judged again only while all that it was judged with is here."""
+    horizon = timedelta(days=7, hours=24)
+    ledger = Ledger(pruned="2026-03-01")
+    assert not is_kept_whole(ledger, date(2026, 3, 8), horizon)
+    assert is_kept_whole(ledger, date(2026, 3, 9), horizon)
+    assert is_kept_whole(Ledger(), date(2026, 3, 8), horizon)
 
 
 def test_prune_is_quick(store: Store, configure: Configure) -> None:
