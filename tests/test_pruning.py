@@ -208,6 +208,13 @@ def test_night_after_asks_for_nothing_old(
             code, _, err = console(command, *day, *later)
             assert (code, "2026-01-05 was pruned" in err) == (2, True)
         assert "the first day that is kept: 2026-01-31" in console("status")[1]
+        report = tmp_path / "report.csv"
+        names = '"account_id","id","message_id","date_received","status"'
+        row = '"5a4d0b0e","1","0A000000C1D20001","2026-01-05T10:00:00Z","delivered"'
+        report.write_text(f"{names}\n{row}\n")
+        code, _, err = console("fetch", "--archive", str(report), *later)
+        assert (code, "has days before 2026-01-31, which were pruned" in err) == (2, True)
+        assert not Path("store/records/day=2026-01-05").exists()
 
 
 def test_days_behind_what_is_gone_are_not_healed() -> None:
