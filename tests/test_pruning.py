@@ -23,9 +23,10 @@ from reconcile.reports.plan import days_lacking
 from reconcile.reports.slices import Source, is_whole
 from reconcile.sandbox.generate import generate
 from reconcile.sandbox.server import Sandbox
+from reconcile.settings import Settings
 from reconcile.store import Ledger, Store
-from tests.conftest import Configure
 
+Configure = Callable[..., Settings]
 AS_OF = datetime(2026, 6, 30, 2, 30, tzinfo=UTC)
 TODAY = date(2026, 6, 30)
 SOURCE = Source("a1b2c3d4")
