@@ -153,11 +153,24 @@ def _key(file: Path | None) -> str:
 
     It never lies in the store: numbers can be enumerated, so key and store are the numbers.
     """
-    if file is None:
-        home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-        file = Path(home, "reconcile", "pii.key")
-        if not file.exists():
-            _make_key(file)
+    place = key_file(file)
+    if file is None and not place.exists():
+        _make_key(place)
+    return read_key(place)
+
+
+def key_file(named: Path | None) -> Path:
+    """Where the key is: in the file that is named, or in the user's configuration folder."""
+    home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return named or Path(home, "reconcile", "pii.key")
+
+
+def read_key(file: Path) -> str:
+    """The key of the hash.
+
+    Raises:
+        SettingsError: it cannot be read, or is too short.
+    """
     try:
         key = file.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:

@@ -17,6 +17,7 @@ import click
 
 from reconcile import __version__
 from reconcile.errors import BUG, INTERRUPTED, TERMINATED, ReconcileError, UsageError
+from reconcile.present.lines import JSON, TEXT, Lines
 
 if TYPE_CHECKING:
     from datetime import date, datetime
@@ -47,6 +48,8 @@ SETTING_FLAGS = {
     "conversions": "CSV of which messages converted.",
     "false_discoveries": "Share of false alarms a rule on networks may make [0.05].",
     "campaign": "Regular expression whose group `campaign` is in client_ref.",
+    "fail_on": "Exit 10 where this holds, as 'missing_rate > 2%'; several times.",
+    "metrics_file": "Textfile for node_exporter, written at a run's end.",
     "pii": "What becomes of recipients: hash, keep or drop [hash].",
     "pii_key_file": "Key of that hash [made once in your configuration folder].",
     "signature_method": "How receipts are signed; the secret is VONAGE_SIGNATURE_SECRET.",
@@ -63,6 +66,7 @@ SETTING_FLAGS = {
     "threads": "Threads of the engine [all].",
     "temp_directory": "Where the engine spills [in the store].",
 }
+SEVERAL = ("dlr", "send_log", "fail_on")
 STORE_ONLY = ("store",)
 FETCHING = ("store", "base_url", "via", "account_id", "products", "lookback", "fill_holes",
             "settle", "validity", "grace", "pii", "pii_key_file", "connect_timeout", "read_timeout",
@@ -70,8 +74,8 @@ FETCHING = ("store", "base_url", "via", "account_id", "products", "lookback", "f
             "refresh_limit", "max_billed_records", "memory_limit", "threads",
             "temp_directory")  # fmt: skip
 JUDGING = ("store", "account_id", "products", "currency", "validity", "longest_validity", "grace",
-           "too_fast", "capabilities", "conversions", "false_discoveries", "campaign", "pii",
-           "memory_limit", "threads", "temp_directory")  # fmt: skip
+           "too_fast", "capabilities", "conversions", "false_discoveries", "campaign", "fail_on",
+           "pii", "memory_limit", "threads", "temp_directory")  # fmt: skip
 INGESTING = ("store", "send_log", "pii", "pii_key_file", "signature_method", "memory_limit",
              "threads", "temp_directory")  # fmt: skip
 EXPLAINING = ("store", "base_url", "account_id", "products", "currency", "validity",
@@ -80,6 +84,8 @@ EXPLAINING = ("store", "base_url", "account_id", "products", "currency", "validi
               "max_billed_records", "memory_limit", "threads", "temp_directory")  # fmt: skip
 
 Command = Callable[..., Any]
+# All that goes to stderr, but for the bars of a terminal.
+_lines = Lines()
 
 
 def settings_flags(*names: str) -> Callable[[Command], Command]:
@@ -97,7 +103,10 @@ def settings_flags(*names: str) -> Callable[[Command], Command]:
         for name in reversed(names):
             option = f"--{name.replace('_', '-')}"
             wrapped = click.option(
-                option, name, help=SETTING_FLAGS[name], multiple=name in ("dlr", "send_log")
+                option,
+                name,
+                help=SETTING_FLAGS[name],
+                multiple=name in SEVERAL,
             )(wrapped)
         return click.option(
             "--config", type=click.Path(path_type=Path), help="Settings file [reconcile.toml]."
@@ -118,6 +127,11 @@ def days_flags(command: Command) -> Command:
 
 
 as_of_flag = click.option("--as-of", help="Judge as things were known then (ISO 8601) [now].")
+log_flag = click.option(
+    "--log-format", type=click.Choice((TEXT, JSON)), default=TEXT, expose_value=False,
+    is_eager=True, callback=lambda _ctx, _param, form: setattr(_lines, "form", form),
+    help="json: an object a line on stderr, with progress [text].",
+)  # fmt: skip
 format_flag = click.option("--format", "form", type=click.Choice(FORMATS), default="table")
 
 
@@ -138,7 +152,8 @@ def cli() -> None:
     \b
     Exit codes: 0 done · 1 a bug · 2 usage, settings, or a store of another version
     3 published, but some days are incomplete · 4 Vonage unreachable or refusing
-    5 a broken contract · 6 local input or disk · 75 another run holds the lock
+    5 a broken contract · 6 local input or disk · 10 --fail-on exceeded (3 outranks it)
+    75 another run holds the lock · 130, 143 stopped by a signal
 
     \b
     Example:
@@ -183,6 +198,7 @@ def init(config: Path, dlr: tuple[str, ...], store: str) -> None:
     default=None,
     help="Show the worst networks at the end [on a terminal].",
 )
+@log_flag
 def run(
     settings: Settings, date_: str | None, from_: str | None, to: str | None, as_of: str | None,
     summary: bool | None,
@@ -192,15 +208,25 @@ def run(
     Without dates: the days since the last whole one, and every day that is still open.
 
     \b
+    A rule of --fail-on is held against the summary of the days that were judged, all together:
+      MEASURE OP NUMBER[%] [for SCOPE] [with at least N messages]
+    MEASURE is missing_rate, unknown_rate, suspect_rate, a count (missing, orphans …), spend,
+    spend_unconfirmed or suspect_networks; OP one of > >= < <=; SCOPE is network CODE,
+    country CODE, account ID, any network or any country.
+
+    \b
     Examples:
       reconcile run
       reconcile run --date 2026-01-31 --dlr '/var/log/dlr/*.ndjson*'
+      reconcile run --fail-on 'missing_rate > 5% for any network with at least 100 messages'
     """
     from reconcile import job
     from reconcile.present.progress import progress
+    from reconcile.watching import watched
 
-    with progress() as tell:
-        ended = job.run(settings, _asked(date_, from_, to), _moment(as_of), tell, given=bool(as_of))
+    days, moment = _asked(date_, from_, to), _moment(as_of)
+    with watched(settings, _code_of, _warn) as watch, progress(_lines) as tell:
+        ended = watch.run = job.run(settings, days, moment, tell, given=bool(as_of))
     _tell_end(ended, show=sys.stdout.isatty() if summary is None else summary)
 
 
@@ -212,6 +238,7 @@ def run(
 @days_flags
 @as_of_flag
 @format_flag
+@log_flag
 def fetch(
     archives: tuple[Path, ...], only_plan: bool, archive: bool, settings: Settings,
     date_: str | None, from_: str | None, to: str | None, as_of: str | None, form: str,
@@ -245,7 +272,7 @@ def _fetch(settings: Settings, asked: Any, moment: datetime, *, given: bool) -> 
     from reconcile.present.progress import progress
 
     accounts = settings.credentials()
-    with progress() as tell, job.opened(settings, moment, tell, given=given) as this:
+    with progress(_lines) as tell, job.opened(settings, moment, tell, given=given) as this:
         days = job.plan(this, asked)
         with connected(this, accounts) as vonage:
             job.fetch(this, vonage, days)
@@ -269,7 +296,7 @@ def _import(settings: Settings, files: tuple[Path, ...], asked: Any, moment: dat
     from reconcile.present.progress import progress
 
     days = (asked.start, asked.end) if asked.start else None
-    with progress() as tell, job.opened(settings, moment, tell) as this:
+    with progress(_lines) as tell, job.opened(settings, moment, tell) as this:
         for file in files:
             told = importing.take_in(this, file, days)
             of = ", ".join(f"{n:,} of account {name}" for name, n in sorted(told.records.items()))
@@ -288,6 +315,7 @@ def _import(settings: Settings, files: tuple[Path, ...], asked: Any, moment: dat
 @settings_flags(*INGESTING)
 @as_of_flag
 @format_flag
+@log_flag
 def ingest(
     paths: tuple[str, ...], dry_run: bool, allow_empty: bool, settings: Settings,
     as_of: str | None, form: str,
@@ -311,7 +339,7 @@ def ingest(
     from reconcile import job
     from reconcile.present.progress import progress
 
-    with progress() as tell, job.opened(settings, _moment(as_of), tell) as this:
+    with progress(_lines) as tell, job.opened(settings, _moment(as_of), tell) as this:
         if not paths:
             job.ingest_send_logs(this)
         if paths or settings.dlr or settings.dlr_sql:
@@ -334,6 +362,7 @@ def ingest(
     if not captures and not logs:
         click.echo("nothing new")
     _refuse([hole["reason"] for hole in this.holes])
+    _tell_end(this, show=False)
 
 
 def _preview(
@@ -348,7 +377,7 @@ def _preview(
     from reconcile.run import looked_at
 
     files, nothing = find(paths)
-    with progress() as tell, looked_at(settings, moment) as this:
+    with progress(_lines) as tell, looked_at(settings, moment) as this:
         border.set_key(this.con, settings)
         found = preview(this.store, this.con, this.ledger, files, wishes(settings), tell)
     click.echo(previewed(found, form), nl=False)
@@ -361,7 +390,7 @@ def _refuse(problems: list[str]) -> None:
     from reconcile.errors import InputError
 
     for problem in problems[1:]:
-        click.echo(f"reconcile: {problem}", err=True)
+        _lines.tell("error", problem)
     if problems:
         raise InputError(problems[0])
 
@@ -370,6 +399,7 @@ def _refuse(problems: list[str]) -> None:
 @settings_flags(*JUDGING)
 @days_flags
 @as_of_flag
+@log_flag
 def judge(
     settings: Settings, date_: str | None, from_: str | None, to: str | None, as_of: str | None
 ) -> None:
@@ -382,10 +412,14 @@ def judge(
     from reconcile import job
     from reconcile.present.progress import progress
 
-    with progress() as tell, job.opened(settings, _moment(as_of), tell, given=bool(as_of)) as this:
+    with (
+        progress(_lines) as tell,
+        job.opened(settings, _moment(as_of), tell, given=bool(as_of)) as this,
+    ):
         asked = _asked(date_, from_, to)
         with job.bench_of(this) as bench:
             job.judge(this, bench, job.plan(this, asked, offline=True), heal=asked.start is None)
+        job.assess(this)
         job.finish(this, "judge")
     _tell_end(this, show=sys.stdout.isatty())
 
@@ -575,6 +609,59 @@ def status(settings: Settings, form: str) -> None:
 
 
 @cli.command()
+@settings_flags(*SETTING_FLAGS)
+def check(settings: Settings) -> None:
+    """Proves what a night needs: credentials, clock, store, disk, key, captures. Bills nothing.
+
+    One line a check, ok, warn or fail; the exit code is that of the first that failed.
+
+    \b
+    Example:
+      reconcile check --config /etc/reconcile/reconcile.toml
+    """
+    from reconcile import checking
+
+    found = []
+    for each in checking.check(settings, _moment(None)):
+        found.append(each)
+        click.echo(f"{each.state:4}  {each.name}: {each.sentence}")
+    if code := checking.exit_code(found):
+        raise SystemExit(code)
+
+
+@cli.command()
+@click.option("--keep", required=True, metavar="DURATION", help="How much is kept, such as 400d.")
+@click.option("--dry-run", is_flag=True, help="Say what would go; drop nothing.")
+@settings_flags("store", "longest_validity", "grace")
+@as_of_flag
+def prune(settings: Settings, keep: str, dry_run: bool, as_of: str | None) -> None:
+    """Drops days that are older: their tables, rejects, changes, and downloads under way.
+
+    No open day goes, and nothing that judging one may read. What was downloaded and dropped is not
+    downloaded again: Vonage would bill it twice.
+
+    \b
+    Example:
+      reconcile prune --keep 400d --dry-run
+    """
+    from reconcile.days import parse_duration
+    from reconcile.pruning import prune as pruned
+    from reconcile.store import Store
+
+    store = Store.open(settings.store)
+    told = pruned(store, settings, _moment(as_of), parse_duration(keep), dry=dry_run)
+    for table, count in told.partitions.items():
+        click.echo(f"{table}: {count} partition{'s' if count > 1 else ''}")
+    if told.slices:
+        click.echo(f"downloads under way: {told.slices}")
+    word = "would be dropped" if dry_run else "dropped"
+    click.echo(f"before {told.before}: {told.size:,} bytes {word}")
+    if told.held_by:
+        click.echo(f"{told.held_by} is open, and judging it may read back to {told.before}: "
+                   "days since then are kept")  # fmt: skip
+
+
+@cli.command()
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("reconcile-demo"),
               show_default=True, help="Where the demo's store goes.")  # fmt: skip
 def demo(folder: Path) -> None:
@@ -724,13 +811,32 @@ def _tell_end(ended: Any, *, show: bool) -> None:
     for hole in ended.holes:
         account = f" (account {hole['account_id']})" if hole["account_id"] else ""
         day = "all days" if hole["day"] == "*" else hole["day"]
-        click.echo(f"reconcile: incomplete: {day}{account}: {hole['reason']}", err=True)
+        _lines.tell("incomplete", f"incomplete: {day}{account}: {hole['reason']}", **hole)
+    for sentence in ended.exceeded:
+        _lines.tell("exceeded", f"exceeded: {sentence}")
+    if _lines.is_json:
+        facts = {name: ended.manifest[name] for name in ("command", "run_id", "as_of", "exit_code")}
+        facts |= {name: ended.found.get(name) for name in ("days", "counts", "digest")}
+        _lines.tell("end", f"{facts['command']} ended with {ended.exit_code}", **facts)
     if ended.exit_code:
         raise SystemExit(ended.exit_code)
 
 
 # Which signal ended the run: the engine makes an error of its own of what a handler raises.
 _stopped_by: list[int] = []
+
+
+def _code_of(error: BaseException) -> int:
+    """The exit code that `main` will make of what ended a command."""
+    if _stopped_by:
+        return _stopped_by[0]
+    if isinstance(error, ReconcileError):
+        return error.exit_code
+    return INTERRUPTED if isinstance(error, KeyboardInterrupt) else BUG
+
+
+def _warn(problem: str) -> None:
+    _lines.tell("warning", f"warning: {problem}")
 
 
 def _stop(number: int, _frame: object) -> None:
@@ -751,21 +857,27 @@ def main() -> None:
     if _stopped_by:
         # Threads that wait for Vonage must not hold up the end.
         sys.stdout.flush()
+        if _lines.is_json:
+            _lines.tell("error", "stopped by a signal", exit_code=_stopped_by[0])
         os._exit(_stopped_by[0])
     sys.exit(code)
 
 
 def _run() -> int:
+    _lines.form = TEXT
     try:
         return cli.main(standalone_mode=False) or 0
     except ReconcileError as error:
         if not _stopped_by:
-            click.echo(f"reconcile: {' '.join(str(error).split())}", err=True)
+            _lines.tell("error", " ".join(str(error).split()), exit_code=error.exit_code)
         return error.exit_code
     except click.ClickException as error:
         if "--dlr" in sys.argv and "extra argument" in error.format_message():
             error = click.UsageError("the shell expanded the glob: quote it, as --dlr 'dlr/*'")
-        error.show()
+        if _lines.is_json:
+            _lines.tell("error", error.format_message(), exit_code=error.exit_code)
+        else:
+            error.show()
         return error.exit_code
     except click.Abort:
         return INTERRUPTED

@@ -19,6 +19,7 @@
 
 An odd pair of record and receipt is never an error: it is a verdict. An unreadable line is a
 reject. A day that could not be made whole is not raised either: the run ends with INCOMPLETE.
+Nor is a rule of `--fail-on` that was exceeded: EXCEEDED, which INCOMPLETE outranks.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from typing import ClassVar
 DONE = 0
 BUG = 1
 INCOMPLETE = 3
+EXCEEDED = 10
 INTERRUPTED = 130
 TERMINATED = 143
 

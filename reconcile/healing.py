@@ -8,15 +8,16 @@ that were downloaded meanwhile (their receipts need not be `uncovered` any more)
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from reconcile.days import DAY, iso
 from reconcile.judging import Bench, look_back, receipt_days
 from reconcile.sendlog.judging import has_log
-from reconcile.store import UNDATED
+from reconcile.store import UNDATED, Ledger
 from reconcile.tables import ORPHANS, RECEIPTS, RECORDS, VERDICTS
 
 
@@ -32,7 +33,7 @@ def touched(
         recorded: whether a day and those beside it are.
     """
     judged = {date.fromisoformat(day): told for day, told in bench.ledger.judged.items()}
-    slices = Counter(date.fromisoformat(d["start"][:10]) for d in bench.ledger.downloads)
+    slices = Counter(date.fromisoformat(d["start"][:10]) for d in bench.ledger.kept)
     never = {"slices": 0}
     filled = {day for day, n in slices.items() if _other(judged.get(day, never), "slices", n)}
     near = _near_receipts(bench)
@@ -40,6 +41,7 @@ def touched(
         day
         for day, told in judged.items()
         if told["closed"]
+        and is_kept_whole(bench.ledger, day, bench.horizon)
         and (
             str(day) in bench.ledger.changed
             or day in filled
@@ -49,6 +51,11 @@ def touched(
             or (bool(filled) and _orphans_known(bench, day, filled))
         )
     }
+
+
+def is_kept_whole(ledger: Ledger, day: date, horizon: timedelta) -> bool:
+    """Whether nothing was pruned of what a day was judged with; else it stays as it was found."""
+    return str(day - DAY * math.ceil(horizon / DAY)) >= ledger.pruned
 
 
 def _other(told: dict[str, Any], name: str, now: object) -> bool:

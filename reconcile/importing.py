@@ -86,6 +86,11 @@ def _merge(
             f"{file} has records from {first} to {found[-1]}, longer than Vonage holds any: "
             "name its days with --from and --to"
         )
+    if str(first) < this.ledger.pruned:
+        raise UsageError(
+            f"{file} has days before {this.ledger.pruned}, which were pruned: name later days with "
+            "--from and --to"
+        )
     product, told_at = _product(this, target), _told_at(this, file, target)
     asked, account = Window(start_of(first), start_of(end)), _account(this, target, file)
     made_by = _made_by(file, this.as_of)

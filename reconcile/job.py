@@ -88,6 +88,7 @@ def run(
             else:
                 for day in days:
                     this.hole(day, "not judged: captures are missing")
+        assess(this)
         finish(this, "run")
     return this
 
@@ -100,7 +101,8 @@ def plan(this: Run, asked: Asked, *, offline: bool = False) -> list[date]:
     """
     days = wanted_days(this, asked, offline=offline)
     stopped = this.store.unfinished() or {}
-    days |= {date.fromisoformat(day) for day in stopped.get("days", [])}
+    handed = (day for day in stopped.get("days", []) if day >= this.ledger.pruned)
+    days |= set(map(date.fromisoformat, handed))
     settled = sorted(day for day in days if end_of(day) + this.settings.settle <= this.as_of)
     for day in sorted(days.difference(settled)):
         this.hole(day, f"skipped: it settles at {iso(end_of(day) + this.settings.settle)}")
@@ -123,7 +125,22 @@ def wanted_days(this: Run, asked: Asked, *, offline: bool = False) -> set[date]:
     ahead = sorted(day for day in days if start_of(day) > this.as_of)
     if ahead:
         raise UsageError(f"{ahead[0]} lies in the future of {iso(this.as_of)}: ask for past days")
+    refuse_pruned(this, days)
     return days
+
+
+def refuse_pruned(this: Run, days: set[date]) -> None:
+    """Lets no day come back that was dropped: what it is judged with is gone, too.
+
+    Raises:
+        UsageError: one of these days was pruned.
+    """
+    for day in sorted(days)[:1]:
+        if str(day) < this.ledger.pruned:
+            raise UsageError(
+                f"{day} was pruned, {this.ledger.pruned} is the first day of this store: ask for "
+                "later days, or name another store with --store"
+            )
 
 
 def foresee(this: Run, asked: Asked) -> Foreseen:
@@ -295,6 +312,13 @@ def judge(this: Run, bench: Bench, days: list[date], *, heal: bool = False) -> l
     this.ledger.send_changed = sorted(left)
     this.store.save(this.ledger)
     return days
+
+
+def assess(this: Run) -> None:
+    """Adds up what the days that were judged published, and holds `fail_on` against it."""
+    from reconcile import outcome
+
+    outcome.assess(this)
 
 
 def _held_against(this: Run, days: list[date]) -> list[date]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconcile import __version__
 from reconcile.days import iso, parse_moment
-from reconcile.errors import DONE, INCOMPLETE, ReconcileError
+from reconcile.errors import DONE, EXCEEDED, INCOMPLETE, ReconcileError
 from reconcile.settings import Settings
 from reconcile.store import MARKER, Ledger, Store
 from reconcile.vocabulary import RULES_VERSION, VERDICTS
@@ -41,6 +41,8 @@ class Run:
     manifest: dict[str, Any] = field(default_factory=dict)
     holes: list[dict[str, str]] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
+    exceeded: list[str] = field(default_factory=list)  # sentences of `--fail-on`
+    found: dict[str, Any] = field(default_factory=dict)  # what it published (outcome.of_days)
     log_is_whole: bool = True  # the send log: what is not in one that is half here says nothing
 
     def hole(self, day: date | str, reason: str, account_id: str = "") -> None:
@@ -61,7 +63,9 @@ class Run:
     @property
     def exit_code(self) -> int:
         """What the run's end means to whoever started it."""
-        return INCOMPLETE if self.holes else DONE
+        if self.holes:
+            return INCOMPLETE
+        return EXCEEDED if self.exceeded else DONE
 
 
 @contextmanager
@@ -118,6 +122,7 @@ def finish(this: Run, command: str) -> None:
         "settings": this.settings.model_dump(mode="json", exclude={"accounts"}, exclude_unset=True),
         "exit_code": this.exit_code,
         "incomplete": this.holes,
+        "exceeded": this.exceeded,
         # Each was held against its parts before anything was published.
         "sums": {
             "captured": {k: sum(c[k] for c in captures) for k in CAPTURED},

@@ -20,13 +20,15 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from reconcile import capabilities
+from reconcile import capabilities, fail_on
 from reconcile.capabilities import Capability
 from reconcile.days import parse_duration
 from reconcile.errors import SettingsError
 
 PREFIX = "RECONCILE_"
 CONFIG = Path("reconcile.toml")
+# URLs by which others watch the job. Whoever knows one can use it, so they are secrets.
+PING_URL, WEBHOOK_URL = f"{PREFIX}PING_URL", f"{PREFIX}WEBHOOK_URL"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -172,6 +174,13 @@ class Settings(BaseSettings):
         None, description="Regular expression whose group `campaign` is in client_ref."
     )
 
+    fail_on: Annotated[list[str], NoDecode, BeforeValidator(_globs)] = Field(
+        default=[], description="Rules that end a run with exit 10 where they hold (fail_on.py)."
+    )
+    metrics_file: Path | None = Field(
+        None, description="Textfile for Prometheus's node_exporter, written when a run ends."
+    )
+
     pii: Literal["hash", "keep", "drop"] = Field("hash", description="What becomes of recipients.")
     pii_key_file: Path | None = Field(None, description="Key of the hash (default: made once).")
 
@@ -219,6 +228,20 @@ class Settings(BaseSettings):
         if "campaign" not in groups:
             raise ValueError("needs a group (?P<campaign>...), which is the campaign's name")
         return pattern
+
+    @field_validator("fail_on")
+    @classmethod
+    def _rules(cls, rules: list[str]) -> list[str]:
+        for rule in rules:
+            fail_on.parse(rule)
+        return rules
+
+    @field_validator("metrics_file")
+    @classmethod
+    def _a_textfile(cls, file: Path | None) -> Path | None:
+        if file is not None and file.suffix != ".prom":
+            raise ValueError("must end in .prom: node_exporter reads no other file")
+        return file
 
     @field_validator("memory_limit")
     @classmethod
@@ -348,7 +371,7 @@ def _refuse_strangers(file: Path | None) -> None:
     keys: dict[str, str] = {
         name.removeprefix(PREFIX).lower(): f"environment variable {name}"
         for name in os.environ
-        if name.startswith(PREFIX)
+        if name.startswith(PREFIX) and name.removesuffix("_FILE") not in (PING_URL, WEBHOOK_URL)
     }
     if file is not None:
         try:
@@ -363,6 +386,9 @@ def _refuse_strangers(file: Path | None) -> None:
         if "secret" in key or key == "api_key":
             name = "SIGNATURE_SECRET" if key.startswith("sig") else "API_SECRET"
             raise SettingsError(f"{where}: secrets go into VONAGE_{name} or a file, not here")
+        if PREFIX + key.upper() in (PING_URL, WEBHOOK_URL):
+            raise SettingsError(f"{where}: who knows this URL can use it: put it into "
+                                f"{PREFIX}{key.upper()}, or a file, not here")  # fmt: skip
         near = difflib.get_close_matches(key, known, 1)
         hint = f"did you mean {near[0]}?" if near else "`reconcile init` lists the settings"
         raise SettingsError(f"{where} is no setting: {hint}")
@@ -388,6 +414,27 @@ def _secret(name: str) -> str:
     if file:
         return _secret_file(Path(file))
     raise SettingsError(f"{name} is not set: put it, or {name}_FILE, into the environment")
+
+
+def secret_url(name: str) -> str | None:
+    """The URL in the environment variable `name`, or in the file that `name`_FILE names.
+
+    Raises:
+        SettingsError: it is none that may be used; what it is stays unsaid.
+    """
+    if not (os.environ.get(name) or os.environ.get(f"{name}_FILE")):
+        return None
+    url = _secret(name)
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        parts, host = urlsplit(""), None
+    if parts.scheme == "http" and host not in LOOPBACK:
+        raise SettingsError(f"{name}: http:// is for loopback only, use https://")
+    if parts.scheme not in ("http", "https") or not host or parts.username:
+        raise SettingsError(f"{name} must be https://HOST/..., without credentials")
+    return url
 
 
 def _secret_file(path: Path) -> str:

@@ -90,6 +90,7 @@ class Ledger:
         send_changed: partitions of `sent` that no run has judged since they changed.
         judged: day → as_of, closed, first (the as_of of its first judging), and what was here then:
             covered, recorded, logged, slices (judging.judge_day, healing).
+        pruned: the first day that is kept (pruning); "": all are.
     """
 
     downloads: list[dict[str, Any]] = field(default_factory=list)
@@ -102,6 +103,13 @@ class Ledger:
     send_intake: dict[str, Any] = field(default_factory=dict)
     send_changed: list[str] = field(default_factory=list)
     judged: dict[str, dict[str, Any]] = field(default_factory=dict)
+    pruned: str = ""
+
+    @property
+    def kept(self) -> list[dict[str, Any]]:
+        """The downloads whose records are still here; `downloads` has those that were pruned, too,
+        since they were paid for."""
+        return [d for d in self.downloads if d["start"][:10] >= self.pruned]
 
     @property
     def accounts(self) -> set[str]:

@@ -49,10 +49,11 @@ def test_crontab_lines_are_whole() -> None:
         line for line in (ROOT / "cron.example").read_text("utf-8").splitlines()
         if line.strip() and not line.startswith("#") and "=" not in line.split()[0]
     ]  # fmt: skip
-    assert len(jobs) == 2
+    assert len(jobs) == 3
     for job in jobs:
         minute, hour, *_, user = job.split()[:6]
         assert 0 <= int(minute) < 60
         assert int(hour) >= 2
         assert user == "reconcile"
-        assert "/bin/reconcile run --config /" in job
+        command = "prune" if "prune" in job else "run"
+        assert f"/bin/reconcile {command} --config /" in job

@@ -62,6 +62,8 @@ def _note(store: Store, ledger: Ledger, holes: int) -> str:
         note += (
             f"; days that are not whole: {holes}, `reconcile fetch --plan` shows what fills them"
         )
+    if ledger.pruned:
+        note += f"; the first day that is kept: {ledger.pruned}"
     if last := store.last_manifest():
         note += f"; last run {last['command']} as of {last['as_of']}, exit {last['exit_code']}"
     return note

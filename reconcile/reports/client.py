@@ -182,6 +182,20 @@ class Client:
         with self._welcome(account_id):
             return self._http.retrying(attempt, f"GET {path}")
 
+    def clock(self, account_id: str, now: datetime) -> datetime | None:
+        """Vonage's time, asked by what bills nothing: the list of an account's pending reports.
+
+        Args:
+            account_id: whether we are let in for it.
+            now: by our clock.
+        """
+        query = {"account_id": account_id, "status": "PENDING", "date_from": iso(now - CLOCKS)}
+        path = "/v2/reports"
+        with self._welcome(account_id):
+            return self._http.retrying(
+                lambda: self._http.clock(path, self._async, query), f"GET {path}"
+            )
+
     def download(self, href: str, target: Path) -> int:
         """Streams a finished report to a file, which appears only when it is whole.
 

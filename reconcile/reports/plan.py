@@ -53,12 +53,14 @@ def sources_of(settings: Settings, ledger: Ledger) -> list[Source]:
 def days_lacking(ledger: Ledger, settings: Settings, source: Source, today: date) -> list[date]:
     """Days before today that are not whole, since a source's first: holes are filled, too.
 
-    A source that is new begins `lookback` ago. Nothing is filled further back than `fill_holes`.
+    A source that is new begins `lookback` ago. Nothing is filled further back than `fill_holes`, or
+    before what was pruned.
     """
     first = min(days_with(ledger, source), default=None)
+    kept = date.fromisoformat(ledger.pruned) if ledger.pruned else date.min
     if first is None:
-        return days_between(today - max(settings.lookback, DAY), today)
-    start = max(first, today - settings.fill_holes)
+        return days_between(max(kept, today - max(settings.lookback, DAY)), today)
+    start = max(first, kept, today - settings.fill_holes)
     return [day for day in days_between(start, today) if not is_whole(ledger, source, day)]
 
 

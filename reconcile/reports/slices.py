@@ -89,7 +89,7 @@ class Fetched:
 def missing(ledger: Ledger, source: Source, day: date) -> list[Window]:
     """The parts of a source's day that the ledger does not hold, in order; none: it is whole."""
     holes, (at, end) = [], (day_window(day).start, day_window(day).end)
-    parts = [d for d in ledger.downloads if _is_of(d, source, day)]
+    parts = [d for d in ledger.kept if _is_of(d, source, day)]
     for start, stop in sorted((parse_moment(d["start"]), parse_moment(d["end"])) for d in parts):
         if start > at:
             holes.append(Window(at, start))
@@ -104,13 +104,13 @@ def is_whole(ledger: Ledger, source: Source, day: date) -> bool:
 
 def days_with(ledger: Ledger, source: Source | None = None) -> set[date]:
     """The days of which something was downloaded."""
-    return {date.fromisoformat(d["start"][:10]) for d in ledger.downloads
+    return {date.fromisoformat(d["start"][:10]) for d in ledger.kept
             if source is None or _is_of(d, source)}  # fmt: skip
 
 
 def records_of(ledger: Ledger, source: Source, day: date) -> int:
     """How many records of a source's day were downloaded."""
-    return sum(int(d["records"]) for d in ledger.downloads if _is_of(d, source, day))
+    return sum(int(d["records"]) for d in ledger.kept if _is_of(d, source, day))
 
 
 def expected_records(ledger: Ledger, source: Source, window: Window) -> int | None:

@@ -9,6 +9,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -102,7 +104,7 @@ class Transport:
             session.headers["User-Agent"] = f"dlr-reconcile/{__version__}"
             # A proxy of the company's has no business on loopback.
             session.trust_env = urlsplit(self._settings.base_url).hostname not in LOOPBACK
-            session.verify = _authorities()
+            session.verify = authorities()
             self._sessions.append(session)
         return self._own.session  # type: ignore[no-any-return] # a thread-local has no types
 
@@ -118,6 +120,18 @@ class Transport:
         if not 200 <= answer.status_code < 300:
             refuse(answer, f"{method} {path}")
         return _object(answer, f"{method} {path}")
+
+    def clock(self, path: str, pacer: Pacer, query: dict[str, str]) -> datetime | None:
+        """What time it is where a GET is answered, in a single try; None: the answer is silent."""
+        pacer.wait()
+        answer = self._send(self._session, "GET", self._settings.base_url + path, params=query)
+        if not 200 <= answer.status_code < 300:
+            refuse(answer, f"GET {path}")
+        _object(answer, f"GET {path}")
+        try:
+            return parsedate_to_datetime(answer.headers.get("Date", "")).astimezone(UTC)
+        except ValueError:
+            return None
 
     def file(self, path: str, target: Path) -> int:
         """Streams a file to disk, where it appears only when it is whole; returns its bytes."""
@@ -188,7 +202,7 @@ class Transport:
         raise AssertionError("the last try returns or raises")
 
 
-def _authorities() -> str | bool:
+def authorities() -> str | bool:
     """Whose certificates are trusted: the usual authorities, or those that the user's file names.
 
     requests reads the variable by itself, but not where it is told to use no proxy.
