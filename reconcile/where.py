@@ -23,14 +23,14 @@ _BEFORE = "SELECT 1 FROM t WHERE "
 NODES = {"BETWEEN", "CASE", "CAST", "COLUMN_REF", "COMPARISON", "CONJUNCTION", "CONSTANT",
          "FUNCTION", "OPERATOR"}  # fmt: skip
 # Scalar, pure and cheap: each of them is as long as what it is given.
-FUNCTIONS = frozenset(
-    "+ - * / // % || ~~ !~~ ~~* !~~* abs round floor ceil least greatest "
-    "lower upper trim ltrim rtrim length len left right substr substring replace "
-    "starts_with ends_with prefix suffix contains regexp_matches regexp_full_match "
-    "list_contains list_has array_contains list_has_any list_has_all list_value list_position "
-    "date_trunc date_part datepart year month day hour minute second dayofweek isodow week "
-    "timezone epoch epoch_ms strftime ifnull".split()
-)
+FUNCTIONS = {"+", "-", "*", "/", "//", "%", "||", "~~", "!~~", "~~*", "!~~*", "abs", "round",
+             "floor", "ceil", "least", "greatest", "lower", "upper", "trim", "ltrim", "rtrim",
+             "length", "len", "left", "right", "substr", "substring", "replace", "starts_with",
+             "ends_with", "prefix", "suffix", "contains", "regexp_matches", "regexp_full_match",
+             "list_contains", "list_has", "array_contains", "list_has_any", "list_has_all",
+             "list_value", "list_position", "date_trunc", "date_part", "datepart", "year",
+             "month", "day", "hour", "minute", "second", "dayofweek", "isodow", "week",
+             "timezone", "epoch", "epoch_ms", "strftime", "ifnull"}  # fmt: skip
 
 
 def checked(text: str, table: Table) -> str:
@@ -51,21 +51,32 @@ def checked(text: str, table: Table) -> str:
     """
     import duckdb
 
+    if "\0" in text or text.encode("utf-8", "ignore").decode() != text:
+        raise _refused(text, "it holds characters that are no text")
     if len(text) > LONGEST:
         raise UsageError(f"the filter has {len(text):,} characters: {LONGEST:,} is the most")
     with duckdb.connect(":memory:", config={"enable_external_access": "false"}) as con:
         con.execute("SET TimeZone = 'UTC'")
         tree = _parsed(con, text)
-        where = _lone_filter(con, tree, text)
-        for node in _nodes(where):
+        for node in _nodes(tree["statements"][0]["node"].get("where_clause")):
             _check(node, text, table)
+        _refuse_more(con, tree, text)
         sql = _written(con, tree)
-        try:
-            empty = parquet_query(table, [])
-            con.execute(f"EXPLAIN SELECT 1 FROM ({empty}) AS t WHERE ({sql})::BOOLEAN")
-        except duckdb.Error as error:
-            raise _refused(text, _plain(error)) from None
+        _bind(con, sql, text, table)
     return sql
+
+
+def _bind(con: Any, sql: str, text: str, table: Table) -> None:
+    """Lets the engine look at the types, over a table without rows."""
+    import duckdb
+
+    try:
+        told = f"DESCRIBE SELECT {sql} AS told FROM ({parquet_query(table, [])}) AS t"
+        kind = con.execute(told).fetchone()[1]
+    except duckdb.Error as error:
+        raise _refused(text, plain(error)) from None
+    if kind != "BOOLEAN":
+        raise _refused(text, f"it is {kind}, and no condition")
 
 
 def _parsed(con: Any, text: str) -> dict[str, Any]:
@@ -75,25 +86,21 @@ def _parsed(con: Any, text: str) -> dict[str, Any]:
         [told] = con.execute("SELECT json_serialize_sql(?::VARCHAR)", [_BEFORE + text]).fetchone()
         tree: dict[str, Any] = json.loads(told)
     except duckdb.Error as error:
-        raise _refused(text, _plain(error)) from None
-    except (RecursionError, UnicodeError):
-        raise _refused(text, "it is nested too deeply, or is no text") from None
+        raise _refused(text, plain(error)) from None
+    except RecursionError:
+        raise _refused(text, "it is nested too deeply") from None
     if tree["error"]:
         raise _refused(text, str(tree["error_message"]))
     return tree
 
 
-def _lone_filter(con: Any, tree: dict[str, Any], text: str) -> Any:
-    """The tree of the condition, if nothing else (ORDER BY, a second statement) came with it."""
-    bare = _parsed(con, "true")
+def _refuse_more(con: Any, tree: dict[str, Any], text: str) -> None:
+    """Nothing but a condition may have come: no ORDER BY, no second statement."""
     where = tree["statements"][0]["node"].get("where_clause")
-    rest, wanted = json.loads(json.dumps([tree, bare])), None
-    for each in rest:
-        each["statements"][0]["node"].pop("where_clause", None)
-    rest, wanted = rest
-    if where is None or rest != wanted:
+    bare = _parsed(con, "true")
+    bare["statements"][0]["node"]["where_clause"] = where
+    if where is None or tree != bare:
         raise _refused(text, "it is more than one condition: no ORDER BY, LIMIT, UNION or ;")
-    return where
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
@@ -135,7 +142,8 @@ def _written(con: Any, tree: dict[str, Any]) -> str:
     return str(sql).removeprefix(_BEFORE)
 
 
-def _plain(error: Exception) -> str:
+def plain(error: Exception) -> str:
+    """What the engine says is wrong, in one line."""
     return str(error).strip().splitlines()[0]
 
 

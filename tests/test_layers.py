@@ -44,6 +44,8 @@ ROOMS: dict[str, set[str]] = {
     "explaining": CORE
     | {"border", "judge", "sendlog", "judging", "reports", "run", "refreshing", "fetching"},
     "present": CORE | {"judge", "summarise", "reports", "receipts", "explaining", "calibrating"},
+    "where": {"errors", "tables", "store"},
+    "frames": CORE | {"where", "run", "explaining", "present"},
     "sandbox": FACTS,
 }
 # The demo plays a whole job against the sandbox: the one file of its room that knows it.
@@ -63,7 +65,7 @@ def known_to(path: Path) -> set[str]:
     """The rooms that a file may import from."""
     room = room_of(path)
     if room in {"cli", "__init__", "__main__"}:
-        return COMMAND_LINE if room != "__init__" else set()
+        return COMMAND_LINE if room != "__init__" else {"frames"}
     if path.relative_to(PACKAGE) == Path("sandbox", "demo.py"):
         return DEMO | {"sandbox"}
     return ROOMS[room] | {room}

@@ -14,11 +14,11 @@ INTRODUCTION = """\
 Made from `reconcile/tables.py` by `python -m reconcile.present.dictionary`, checked by the tests.
 
 Each table is a folder of the store, and each partition in it one parquet file (zstd):
-`store/summary/day=2026-01-31/summary.parquet`. A day is a UTC day; `receipts` without any time lie in
-`day=undated`, and `changes` has a file for each moment of judging (`as_of=20260201T020000Z`). Files are
-replaced by one rename, so a reader sees the old one or the new one. Times are UTC instants of whole
-milliseconds, money is decimal with its currency beside it, ids and codes are text. A column that may be
-null says `yes`; all others never are.
+`store/summary/day=2026-01-31/summary.parquet`. A day is a UTC day; `receipts` without any time lie
+in `day=undated`, and `changes` has a file for each moment of judging (`as_of=20260201T020000Z`).
+Files are replaced by one rename, so a reader sees the old one or the new one. Times are UTC
+instants of whole milliseconds, money is decimal with its currency beside it, ids and codes are
+text. A column that may be null says `yes`; all others never are.
 
 The same sentences are in each file, as JSON under the key `reconcile` of its metadata:
 
