@@ -46,6 +46,7 @@ ROOMS: dict[str, set[str]] = {
     "present": CORE | {"judge", "summarise", "reports", "receipts", "explaining", "calibrating"},
     "where": {"errors", "tables", "store"},
     "frames": CORE | {"where", "run", "explaining", "present"},
+    "exporting": {"errors", "tables", "where", "frames"},
     "sandbox": FACTS,
 }
 # The demo plays a whole job against the sandbox: the one file of its room that knows it.
