@@ -43,6 +43,7 @@ from reconcile.tables import (
     SUMMARY,
     UNRECORDED,
     VERDICTS,
+    Column,
     Table,
 )
 from reconcile.where import checked, plain
@@ -101,8 +102,8 @@ class Selection:
         )
         plain_kinds = {COUNT: "int64", FLAG: "bool"}
         sure = {
-            c.name: plain_kinds[c.type] for c in self.table.columns
-            if c.name in self.columns and not c.nullable and c.type in plain_kinds
+            c.name: plain_kinds[c.type] for c in self.contract
+            if not c.nullable and c.type in plain_kinds
         }  # fmt: skip
         return frame.astype(sure)
 
@@ -111,6 +112,12 @@ class Selection:
         relation = self._ask(f"SELECT count(*) FROM ({self._query})")
         [number] = _read(self.table, relation.fetchall)[0]
         return int(number)
+
+    @property
+    def contract(self) -> list[Column]:
+        """The contract of the columns asked for: type, null or not, and a sentence."""
+        by_name = {column.name: column for column in self.table.columns}
+        return [by_name[name] for name in self.columns]
 
     @property
     def schema(self) -> pa.Schema:
@@ -174,7 +181,7 @@ class Frames:
             >>> store.table("summary", start="2026-01-01", columns=["date", "missing"]).arrow()
         """
         table = _table(name)
-        wanted = list(table.names if columns is None else columns)
+        wanted = list(dict.fromkeys(table.names if columns is None else columns))
         strange = [each for each in wanted if each not in table.names]
         if strange or not wanted:
             raise UsageError(

@@ -23,17 +23,17 @@ _RISKY = r"'^[''=+\-@\t\r\n]'"
 
 
 def write_csv(path: Path, chosen: Selection) -> None:
-    """Writes the rows, sorted by the table's key, with a header; null is an empty cell.
+    """Writes the rows with a header, sorted by what is here of the table's key; null is empty.
 
     Raises:
         DiskError: the disk refused.
     """
     import duckdb
 
-    columns = [c for c in chosen.table.columns if c.name in chosen.columns]
-    told = ", ".join(f'{_cell(column)} AS "{column.name}"' for column in columns)
-    key = ", ".join(f'chosen."{name}"' for name in chosen.table.key)
-    rows = chosen.relation().query("chosen", f"SELECT {told} FROM chosen ORDER BY {key}")
+    told = ", ".join(f'{_cell(column)} AS "{column.name}"' for column in chosen.contract)
+    key = [f'chosen."{name}"' for name in chosen.table.key if name in chosen.columns]
+    order = f" ORDER BY {', '.join(key)}" if key else ""
+    rows = chosen.relation().query("chosen", f"SELECT {told} FROM chosen{order}")
     try:
         rows.write_csv(str(path), header=True)
     except duckdb.IOException as error:

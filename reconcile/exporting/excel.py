@@ -70,7 +70,7 @@ def _refuse_too_many(chosen: Selection) -> None:
 
 
 def _sheet(book: Any, chosen: Selection) -> None:
-    columns = [c for c in chosen.table.columns if c.name in chosen.columns]
+    columns = chosen.contract
     sheet = book.add_worksheet(chosen.table.name)
     _head(book, sheet, [column.name for column in columns])
     writers = []
@@ -99,7 +99,7 @@ def _dictionary(book: Any, chosen: list[Selection]) -> None:
     _head(book, sheet, names)
     row = 0
     for each in chosen:
-        for column in each.table.columns:
+        for column in each.contract:
             row += 1
             nullable = "yes" if column.nullable else "no"
             told = (each.table.name, column.name, str(column.type), nullable, column.sentence)

@@ -45,14 +45,23 @@ def export(
     """
     wanted = list(dict.fromkeys(names)) or list(USUAL)
     _refuse_private(wanted)
-    if not output.absolute().parent.is_dir():
-        raise UsageError(f"there is no folder {output.parent}: make it, or name another file")
     chosen = [store.table(name, start, end, where=where) for name in wanted]
     rows = [each.count() for each in chosen]
     if not any(rows) and where is None:
         raise UsageError("nothing is published for these days: see `reconcile status`")
     if not names:
         chosen = [each for each, number in zip(chosen, rows, strict=True) if number] or chosen[:1]
+    return write(output, chosen)
+
+
+def write(output: Path, chosen: list[Selection]) -> list[Exported]:
+    """Writes what `Frames.table` has chosen: the columns as asked for, each table once.
+
+    Example:
+        >>> write(Path("lost.xlsx"), [store.table("verdicts", where="verdict = 'missing'")])
+    """
+    if not output.absolute().parent.is_dir():
+        raise UsageError(f"there is no folder {output.parent}: make it, or name another file")
     if output.suffix.lower() == ".xlsx":
         _replace(output, lambda fresh: write_excel(fresh, chosen))
         return [Exported(each.table.name, output, each.count()) for each in chosen]
