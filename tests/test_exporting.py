@@ -18,6 +18,7 @@ import pytest
 
 import reconcile
 from reconcile.exporting import excel
+from reconcile.exporting.export import write
 from reconcile.tables import BY_NAME, VERDICTS
 
 Called = tuple[int, str, str]
@@ -173,6 +174,25 @@ def test_where_and_days_choose_rows(export: Callable[..., Called], demo_store: P
     code, told, _ = export(*args[:-1], "verdict = 'none such'")
     assert (code, told) == (0, "m.csv: verdicts, 0 rows\n")
     assert Path("m.csv").read_text("utf-8").startswith("message_id,product,")
+
+
+@pytest.mark.parametrize("name", ["few.csv", "few.xlsx"])
+def test_chosen_columns_come_as_asked_for(demo_store: Path, tmp_path: Path, name: str) -> None:
+    """From Python a selection is written with its own columns, in its own order."""
+    columns = ["reasons", "received_at", "verdict"]
+    store = reconcile.open(demo_store)
+    chosen = store.table("verdicts", where="verdict = 'missing'", columns=columns)
+    [written] = write(tmp_path / name, [chosen])
+    assert (written.table, written.rows) == ("verdicts", chosen.count())
+    if name == "few.csv":
+        header, *rows = (tmp_path / name).read_text("utf-8").splitlines()
+        assert header == ",".join(columns)
+    else:
+        rows = sheet_rows(tmp_path / name, "verdicts")
+        assert [list(row) for row in rows] == [columns] * len(rows)
+        told = sheet_rows(tmp_path / name, "dictionary")
+        assert [row["column"] for row in told] == columns
+    assert len(rows) == written.rows > 0
 
 
 MISTAKES = [

@@ -45,8 +45,9 @@ ROOMS: dict[str, set[str]] = {
     | {"border", "judge", "sendlog", "judging", "reports", "run", "refreshing", "fetching"},
     "present": CORE | {"judge", "summarise", "reports", "receipts", "explaining", "calibrating"},
     "where": {"errors", "tables", "store"},
-    "frames": CORE | {"where", "run", "explaining", "present"},
-    "exporting": {"errors", "tables", "where", "frames"},
+    "selection": {"errors", "tables", "where"},
+    "frames": CORE | {"where", "selection", "run", "explaining", "present"},
+    "exporting": {"errors", "tables", "where", "selection", "frames"},
     "sandbox": FACTS,
 }
 # The demo plays a whole job against the sandbox: the one file of its room that knows it.

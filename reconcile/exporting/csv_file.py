@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from reconcile.errors import DiskError
-from reconcile.frames import Selection
+from reconcile.selection import Selection
 from reconcile.tables import Column
 from reconcile.where import plain
 

@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from reconcile.errors import UsageError
-from reconcile.frames import Selection
+from reconcile.selection import Selection
 from reconcile.tables import MONEY, Column
 
 MOST_ROWS = 1_048_576 - 1  # without the header

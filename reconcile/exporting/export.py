@@ -10,7 +10,8 @@ from pathlib import Path
 from reconcile.errors import DiskError, UsageError
 from reconcile.exporting.csv_file import write_csv
 from reconcile.exporting.excel import write_excel
-from reconcile.frames import Frames, Selection
+from reconcile.frames import Frames
+from reconcile.selection import Selection
 from reconcile.tables import BY_NAME, TABLES
 
 # Without names: what is small, and what one looks at first. Messages come where they are named.
