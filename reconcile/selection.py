@@ -97,7 +97,7 @@ def _read(table: Table, ask: Callable[[], Any]) -> Any:
 
     try:
         return ask()
-    except duckdb.ConversionException as error:
+    except (duckdb.DataError, duckdb.NotSupportedError) as error:
         raise UsageError(f"the filter does not fit table {table.name}: {plain(error)}") from None
     except duckdb.Error as error:
         raise InputError(f"table {table.name} cannot be read: {plain(error)}") from None

@@ -124,6 +124,7 @@ def test_columns_and_where(store: Frames) -> None:
         (lambda s: s.summary(where="mising > 1"), "did you mean missing?"),
         (lambda s: s.verdicts(where="exists(from read_text('/etc/passwd'))"), "no subqueries"),
         (lambda s: s.verdicts(where="client_ref::int = 3"), "does not fit"),
+        (lambda s: s.verdicts(where="receipts * 9223372036854775807 > 1"), "does not fit"),
         (lambda s: s.explain(), "name the message ids"),
         (lambda s: s.explain("NOBODY"), "NOBODY"),
     ],
