@@ -560,6 +560,39 @@ def calibrate(settings: Settings, days: int, wanted: float, form: str) -> None:
 
 
 @cli.command()
+@settings_flags("store", "memory_limit", "threads")
+@days_flags
+@click.option("--tables", multiple=True, metavar="NAME[,NAME]...",
+              help="Which tables [summary and the other small ones].")  # fmt: skip
+@click.option("--where", help="Only rows for which this holds: SQL over the tables' columns.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True,
+              help="A file .xlsx or .csv, or a folder for a CSV a table.")  # fmt: skip
+def export(
+    settings: Settings, date_: str | None, from_: str | None, to: str | None,
+    tables: tuple[str, ...], where: str | None, output: Path,
+) -> None:  # fmt: skip
+    """Writes tables as an Excel file or as CSV, for people without parquet.
+
+    In Excel every table is a sheet, and one more says what the columns mean. In CSV a text that
+    begins with =, +, -, @ or an apostrophe gets an apostrophe before it, so that no spreadsheet
+    takes it for a formula. A file that is there already is replaced, when the new one is whole.
+
+    \b
+    Examples:
+      reconcile export -o january.xlsx --from 2026-01-01 --to 2026-02-01
+      reconcile export -o lost.csv --tables verdicts --where "verdict = 'missing'"
+    """
+    from reconcile.exporting.export import export as export_all
+    from reconcile.frames import Frames
+
+    asked = _asked(date_, from_, to)
+    names = [name.strip() for each in tables for name in each.split(",") if name.strip()]
+    store = Frames(settings.store, memory_limit=settings.memory_limit, threads=settings.threads)
+    for each in export_all(store, output, names, asked.start, asked.end, where):
+        click.echo(f"{each.path}: {each.table}, {each.rows:,} rows")
+
+
+@cli.command()
 @settings_flags("pii")
 @click.option("--networks", is_flag=True, help="The rules about networks as a whole.")
 @format_flag

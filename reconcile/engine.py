@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,13 +33,12 @@ def connect(
         "enable_external_file_cache": "false",
         # What it holds does not last: checkpoints of it would cost time for nothing.
         "checkpoint_threshold": "1TB",
-        # Progress is ours to show; DuckDB would print its own bar on a terminal.
-        "enable_progress_bar": "false",
     }
     if threads:
         options["threads"] = str(threads)
     for name, value in options.items():
         con.con.execute(f"SET {name} = {quote(value)}")
+    _hide_progress(con.con)
     return con
 
 
@@ -47,8 +46,17 @@ def beside(con: ibis.backends.duckdb.Backend) -> duckdb.DuckDBPyConnection:
     """A second connection to the same engine, for another thread; it has its own views."""
     cursor = con.con.cursor()
     cursor.execute("SET TimeZone = 'UTC'")
-    cursor.execute("SET enable_progress_bar = 'false'")
+    _hide_progress(cursor)
     return cursor
+
+
+def _hide_progress(con: duckdb.DuckDBPyConnection) -> None:
+    """Progress is ours to show; DuckDB would print its own bar on a terminal."""
+    import duckdb
+
+    # In Jupyter without ipywidgets it has no bar, and cannot even be told to show none.
+    with suppress(duckdb.InvalidInputException):
+        con.execute("SET enable_progress_bar = 'false'")
 
 
 @contextmanager

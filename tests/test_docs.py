@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 from reconcile import cli
+from reconcile.present.dictionary import dictionary
 from reconcile.present.readme import renewed
 
 ROOT = Path(__file__).parent.parent
@@ -15,6 +17,26 @@ README = (ROOT / "README.md").read_text("utf-8")
 def test_generated_parts_are_fresh() -> None:
     """The README's tables say what the code says; `python -m reconcile.present.readme` renews."""
     assert renewed(README) == README
+
+
+def test_data_dictionary_is_fresh() -> None:
+    """docs/tables.md says what tables.py says; `python -m reconcile.present.dictionary` renews."""
+    assert (ROOT / "docs" / "tables.md").read_text("utf-8") == dictionary()
+
+
+def test_each_column_is_in_the_dictionary_and_in_the_file(demo_store: Path) -> None:
+    """The sentence of every column stands in the document and in the file's own metadata."""
+    import pyarrow.parquet as pq
+
+    from reconcile.tables import SUMMARY
+
+    path = next(demo_store.glob("summary/day=*/*.parquet"))
+    says = json.loads(pq.read_schema(path).metadata[b"reconcile"])["columns"]
+    section = dictionary().split("## summary\n")[1].split("\n## ")[0]
+    for column in SUMMARY.columns:
+        assert says[column.name] == column.sentence
+        assert f"| `{column.name}` |" in section
+        assert column.sentence in section
 
 
 def test_commands_named_exist() -> None:

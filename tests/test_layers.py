@@ -51,6 +51,10 @@ ROOMS: dict[str, set[str]] = {
     "explaining": CORE
     | {"border", "judge", "sendlog", "judging", "reports", "run", "refreshing", "fetching"},
     "present": CORE | {"judge", "summarise", "reports", "receipts", "explaining", "calibrating"},
+    "where": {"errors", "tables", "store"},
+    "selection": {"errors", "tables", "where"},
+    "frames": CORE | {"where", "selection", "run", "explaining", "present"},
+    "exporting": {"errors", "tables", "where", "selection", "frames"},
     "sandbox": FACTS,
 }
 # The demo plays a whole job against the sandbox: the one file of its room that knows it.
@@ -70,7 +74,7 @@ def known_to(path: Path) -> set[str]:
     """The rooms that a file may import from."""
     room = room_of(path)
     if room in {"cli", "__init__", "__main__"}:
-        return COMMAND_LINE if room != "__init__" else set()
+        return COMMAND_LINE if room != "__init__" else {"frames"}
     if path.relative_to(PACKAGE) == Path("sandbox", "demo.py"):
         return DEMO | {"sandbox"}
     return ROOMS[room] | {room}

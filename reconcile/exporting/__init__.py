@@ -1,0 +1,1 @@
+"""Published tables as files for others: Excel and CSV."""
