@@ -34,6 +34,7 @@ from reconcile.vocabulary import VERDICTS, countries, mcc_countries
 START = date(2026, 1, 1)
 ACCOUNT = "a0000001"
 NAMES = ("Alfa Mobile", "Bravotel", "Carillon", "Delta Cell", "Echo Wireless", "Foxtrot", "Gamma")
+LARGE = ("310", "234", "404", "262", "208", "724", "214", "334", "510", "222", "515", "621", "655")
 LOSS = {"lost_webhook": 0.62, "carrier_silent": 0.24, "platform_expired": 0.09,
         "unattributed": 0.04, "capture_outage": 0.01}  # fmt: skip
 MISTAKES = ("2", "6", "8", "9", "12", "99", "1", "3")
@@ -84,9 +85,7 @@ def invent(root: Path, month: Month) -> Store:
     return store
 
 
-def put(
-    store: Store, table: Table, part: Any, columns: Mapping[str, Any], as_of: datetime
-) -> None:
+def put(store: Store, table: Table, part: Any, columns: Mapping[str, Any], as_of: datetime) -> None:
     """Writes one partition; what is not given is empty, null or 0."""
     size = len(next(iter(columns.values())))
     arrays = [_array(c, columns.get(c.name), size) for c in table.columns]
@@ -110,17 +109,19 @@ def _array(column: Any, values: Any, size: int) -> Any:
 
 
 def _places(month: Month) -> dict[str, list[Any]]:
-    mccs = [(mcc, own[0]) for mcc, own in sorted(mcc_countries().items()) if own][::2]
+    every = [(mcc, own[0]) for mcc, own in sorted(mcc_countries().items()) if own]
+    large = [pair for wanted in LARGE for pair in every if pair[0] == wanted]
+    mccs = large + [pair for pair in every if pair not in large]
     found: dict[str, list[Any]] = {n: [] for n in
                                    ("country", "country_name", "network_code", "network_name",
                                     "currency")}  # fmt: skip
     several = max(month.networks // 3, 1)
     for number in range(month.networks):
-        mcc, country = mccs[(number % several) * 7 % len(mccs)]
+        mcc, country = mccs[number % several % len(mccs)]
         name = f"{NAMES[number % len(NAMES)]} {country}"
         found["country"].append(country)
         found["country_name"].append(countries()[country].name)
-        found["network_code"].append(f"{mcc}{1 + number // several:02}")
+        found["network_code"].append(f"{mcc}{90 + number // several}")
         found["network_name"].append((month.names or {}).get(number, name))
         found["currency"].append("USD" if country in ("US", "CA", "PR") else "EUR")
     return found
@@ -133,9 +134,10 @@ def _day(month: Month, places: Any, rng: Any, number: int) -> dict[Table, dict[s
     messages = rng.poisson(month.messages * week * weight / weight.sum())
     age = month.days - 1 - number
     late = 0.05 * 0.4**age if age < 4 else 0.0
-    lossy = 0.012 * (1 + 3 * (np.arange(size) % 11 == 3)) * (1 + 4 * (number == month.days - 6))
+    own = np.random.default_rng(month.seed + 1).lognormal(0, 0.8, size)
+    lossy = 0.012 * own * (1 + 4 * (number == month.days - 6) * (np.arange(size) % 3 != 1))
     shares = np.stack([
-        np.full(size, late), lossy * np.ones(size), 0.006 * (1 + 5 * (np.arange(size) % 13 == 5)),
+        np.full(size, late), lossy * rng.lognormal(0, 0.15, size), 0.006 * own[::-1],
         0.002 * (1 + 12 * (np.arange(size) % 17 == 8)), np.full(size, 0.003),
     ])  # fmt: skip
     pending, missing, unknown, suspect, none = (
@@ -200,7 +202,7 @@ def _error_codes(places: Any, counts: Any, rng: Any) -> dict[str, Any]:
     codes = ("0", *MISTAKES)
     return {
         **_repeated(places, len(codes)),
-        "receipt_status": ["delivered" if c == "0" else "failed" for c in codes for _ in range(size)],
+        "receipt_status": ["delivered"] * size + ["failed"] * (size * len(MISTAKES)),
         "receipt_error_code": [c for c in codes for _ in range(size)],
         "meaning": [CODES[c].meaning for c in codes for _ in range(size)],
         "messages": np.concatenate([fine, *errors]),
@@ -273,7 +275,8 @@ def _campaigns(store: Store, day: date, rng: Any, summary: Any, as_of: datetime)
 
 def _rises(store: Store, day: date, places: Any, is_one: bool, as_of: datetime) -> None:
     code, name = places["network_code"][3 % len(places["network_code"])], "ACME"
-    sentence = f"network {code} and sender {name}: 412 of 1,204 messages, 7.2 times as often as in all"
+    often = "412 of 1,204 messages, 7.2 times as often as in all"
+    sentence = f"network {code} and sender {name}: {often}"
     rows = {"date": [day], "verdict": ["missing"], "rank": [1], "dimension": ["network × sender"],
             "value": [f"{code} × {name}"], "sentence": [sentence]}  # fmt: skip
     put(store, CONCENTRATIONS, day, rows if is_one else {n: [] for n in rows}, as_of)
@@ -292,8 +295,12 @@ def _note(ledger: Ledger, month: Month, number: int, day: date, as_of: datetime)
 
 def _changes(store: Store, last: date, places: Any) -> None:
     as_of = datetime.combine(last + timedelta(days=1), time(2, 30), UTC)
-    kinds = (("pending", "confirmed", "receipt_came", 900), ("pending", "missing", "time_passed", 140),
-             ("missing", "confirmed", "receipt_came", 31), ("unknown", "confirmed", "record_changed", 12))  # fmt: skip
+    kinds = (
+        ("pending", "confirmed", "receipt_came", 900),
+        ("pending", "missing", "time_passed", 140),
+        ("missing", "confirmed", "receipt_came", 31),
+        ("unknown", "confirmed", "record_changed", 12),
+    )
     rows = [(before, after, why, n) for before, after, why, times in kinds for n in range(times)]
     put(store, CHANGES, f"{as_of:%Y%m%dT%H%M%SZ}", {
         "date": [last - timedelta(days=n % 3) for *_, n in rows],

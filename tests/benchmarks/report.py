@@ -1,4 +1,4 @@
-"""How long the report of a large month takes, and how large it is: `python -m tests.benchmarks.report`.
+"""How long a large month's report takes, how large it is: `python -m tests.benchmarks.report`.
 
 The month is invented straight into the small tables, which are all that the report reads.
 """
@@ -18,7 +18,7 @@ MOST_SECONDS, MOST_BYTES = 15, 3_000_000
 
 
 def main() -> None:
-    """Makes the month, then its report by the command itself; fails where it is too slow or large."""
+    """Makes the month, then its report by the command itself; fails where it is too much."""
     with tempfile.TemporaryDirectory() as folder:
         store, file = Path(folder, "store"), Path(folder, "report.html")
         begun = time.perf_counter()

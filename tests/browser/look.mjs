@@ -103,7 +103,7 @@ async function widths() {
 
 async function screenshots() {
   for (const [name, viewport, scheme, at] of [
-    ["desktop", DESKTOP, "light", null], ["dark", DESKTOP, "dark", "#where"],
+    ["desktop", { width: 1280, height: 1500 }, "light", null], ["dark", DESKTOP, "dark", "#where"],
     ["phone", PHONE, "light", null], ["phone-networks", PHONE, "dark", "#believe"],
   ]) {
     const { page, context } = await open(viewport, scheme);

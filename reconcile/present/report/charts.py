@@ -15,11 +15,14 @@ from reconcile.present.report.latency import Latency
 from reconcile.present.report.numbers import MONTHS
 from reconcile.present.report.rates import MEASURES
 
-WIDE, NARROW = 860, 350
+WIDE, NARROW = 1060, 350
 TICKS_MS = {100: "0.1 s", 1_000: "1 s", 10_000: "10 s", 60_000: "1 min", 600_000: "10 min",
             3_600_000: "1 h", 28_800_000: "8 h", 259_200_000: "3 d"}  # fmt: skip
 LABEL_ROOM, FACET_LABEL = 44, 30
 Spec = dict[str, Any]
+NEEDLESS = re.compile(
+    r' (?:role|aria-[a-z]+|pointer-events|class|xmlns(?::xlink)?|version)="[^"]*"'
+)
 
 
 def losses_chart(losses: Sequence[Loss]) -> Markup:
@@ -44,7 +47,7 @@ def losses_chart(losses: Sequence[Loss]) -> Markup:
             "order": {"field": "order"},
         },
     }  # fmt: skip
-    label = "Bars: missing receipts a day, stacked by who lost them. The table below has the numbers."
+    label = "Bars: missing receipts a day, stacked by who lost them. The table below has them."
     return _both([bars, _holes(holes)], [_short(loss.day) for loss in losses], 200, label)
 
 
@@ -58,7 +61,8 @@ def rates_chart(rates: Sequence[dict[str, Any]]) -> Markup:
     shapes = {"domain": list(MEASURES), "range": ["circle", "square", "triangle-up"]}
     lines = {
         "data": {"values": values},
-        "mark": {"type": "line", "aria": False, "strokeWidth": 1.75, "invalid": "break-paths-filter-domains",
+        "mark": {"type": "line", "aria": False, "strokeWidth": 1.75,
+                 "invalid": "break-paths-filter-domains",
                  "point": {"filled": True, "size": 34, "aria": False}},
         "encoding": {
             "y": {"field": "rate", "type": "quantitative", "title": None,
@@ -119,7 +123,7 @@ def _both(layers: list[Spec], days: list[str], height: int, label: str) -> Marku
         named = [day for n, day in enumerate(days) if (len(days) - 1 - n) % every == 0]
         x = {"field": "day", "type": "ordinal", "title": None, "sort": None,
              "scale": {"domain": days},
-             "axis": {"values": named, "labelAngle": 0, "labelOverlap": False, "ticks": False}}  # fmt: skip
+             "axis": {"values": named, "labelAngle": 0, "labelOverlap": False}}  # fmt: skip
         spec = {
             "width": width - LABEL_ROOM,
             "height": height,
@@ -133,7 +137,7 @@ def _both(layers: list[Spec], days: list[str], height: int, label: str) -> Marku
 def _holes(days: list[Spec]) -> Spec:
     return {
         "data": {"values": days},
-        "mark": {"type": "text", "text": "?", "aria": False, "color": "var(--soft)", "fontSize": 13},
+        "mark": {"type": "text", "text": "?", "aria": False, "color": "var(--soft)"},
         "encoding": {"y": {"value": {"expr": "height - 9"}}},
     }  # fmt: skip
 
@@ -146,7 +150,7 @@ CONFIG: Spec = {
              "domain": False, "ticks": False, "labelPadding": 6},
     "axisX": {"grid": False},
     "legend": {"orient": "top", "labelColor": "var(--ink)", "labelFontSize": 12, "symbolSize": 80,
-               "labelLimit": 300, "offset": 10, "columnPadding": 18, "rowPadding": 3},
+               "labelLimit": 300, "offset": 10, "columnPadding": 46, "rowPadding": 3},
 }  # fmt: skip
 
 
@@ -154,15 +158,18 @@ def _svg(spec: Spec, name: str, label: str) -> Markup:
     """Draws one, as an image with a label; what the library says of each mark is left out."""
     import vl_convert
 
-    legend = {"columns": 5 if name == "wide" else 1}
+    legend = {"columns": 5 if name == "wide" else 1}  # fonts differ: room for wider ones
     config = {**CONFIG, "legend": CONFIG["legend"] | legend}
     drawn = vl_convert.vegalite_to_svg({**spec, "config": config, "padding": 2})
-    drawn = re.sub(r' (?:role|aria-[a-z]+|pointer-events|class|xmlns(?::xlink)?|version)="[^"]*"', "",
-                   drawn)  # fmt: skip
+    drawn = re.sub(r"<[^>]*>", lambda tag: _plain(tag[0]), drawn)
     drawn = re.sub(r'<path d="M0,0h0v0h0Z"/>|<path d="" display="none"/>', "", drawn)
-    drawn = re.sub(r"(\d+\.\d{2})\d+", r"\1", drawn)
     start = f'<svg class="chart {name}" role="img" aria-label="{escape(label)}"'
     return Markup(drawn.replace("<svg", start, 1))  # noqa: S704 - the library escapes its texts
+
+
+def _plain(tag: str) -> str:
+    """A tag without what the page does not need, its numbers rounded; texts stay as they are."""
+    return re.sub(r"(\d+\.\d{2})\d+", r"\1", NEEDLESS.sub("", tag))
 
 
 def _short(day: Any) -> str:

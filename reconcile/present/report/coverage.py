@@ -1,4 +1,4 @@
-"""What the report does not know: days that are holes or half here; and what the last run changed."""
+"""What the report does not know: holes, days that are half here, what is still changing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import date, timedelta
 
 from reconcile.present.report import numbers
 from reconcile.present.report.gather import Gathered
+from reconcile.present.text import NOTHING
 
 WHY = {
     "record_appeared": "its record appeared",
@@ -53,8 +54,8 @@ def days(found: Gathered) -> list[Day]:
         judged = "closed" if state.is_closed else "open, may still change"
         rows.append(Day(
             numbers.day(state.day),
-            numbers.count(messages) if state.is_published else numbers.NOTHING,
-            numbers.count(receipts) if state.is_published else numbers.NOTHING,
+            numbers.count(messages) if state.is_published else NOTHING,
+            numbers.count(receipts) if state.is_published else NOTHING,
             whole, judged if state.is_published else "not judged: a hole", state.as_of,
             not state.is_published,
         ))  # fmt: skip

@@ -1,4 +1,4 @@
-"""The store's small tables → plain frames for a span of days; the only part that reads the store."""
+"""The store's small tables → plain frames of a span of days: only this part reads the store."""
 
 # ruff: noqa: S608 - SQL is put together from names of our own
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from reconcile.present.report import numbers
 from reconcile.present.report.gather import COUNTS, LOST, Gathered
 from reconcile.present.report.rates import MEASURES, confirmed, rate, totals
+from reconcile.present.text import NOTHING
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,12 +34,13 @@ LOSERS = {
 
 @dataclass(frozen=True)
 class Tile:
-    """One headline number: its name, its value, what it means, and how it changed."""
+    """One headline number: its name, its value and unit, what it means, and how it changed."""
 
     name: str
     value: str
     note: str
     change: str
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,16 +88,18 @@ def _money(now: pd.DataFrame, past: pd.DataFrame | None) -> list[Tile]:
     for currency, rows in now.groupby("currency", sort=True):
         before = None if past is None else past[past["currency"] == currency]
         spent, open_ = _sum(rows, "spend"), _sum(rows, "spend_unconfirmed")
-        share = numbers.percent(float(open_ / spent)) if spent else numbers.NOTHING
-        notes = {"spend": "by Vonage's records",
-                 "spend_unconfirmed": f"{share} of it: missing, unknown and suspect ones"}  # fmt: skip
+        share = numbers.percent(float(open_ / spent)) if spent else NOTHING
+        notes = {
+            "spend": "by Vonage's records",
+            "spend_unconfirmed": f"{share} of it: missing, unknown and suspect ones",
+        }
         for name, note in notes.items():
             amount = spent if name == "spend" else open_
             change = ""
             if before is not None:
                 change = numbers.grown(float(amount), float(_sum(before, name)))
-            tiles.append(Tile(name.replace("_", " "), numbers.money(amount, str(currency)),
-                              note, change))  # fmt: skip
+            value, unit = numbers.money(amount, str(currency)).split("\u00a0")
+            tiles.append(Tile(name.replace("_", " "), value, note, change, unit))
     return tiles
 
 

@@ -44,7 +44,7 @@ def heat_maps(found: Gathered, keys: tuple[str, ...]) -> list[HeatMap]:
     """For each measure a map of the places with these keys, those with most to explain first."""
     by_day = found.summary.groupby([*keys, "date"], sort=True)[list(SUMS)].sum()
     names = _names(found.summary, keys)
-    cells: dict[Any, dict[date, Mapping[str, Any]]] = {}
+    cells: dict[Any, dict[date, Mapping[Any, Any]]] = {}
     weight: dict[Any, tuple[int, int]] = {}
     for at, sums in zip(by_day.index, by_day.to_dict("records"), strict=True):
         place = at[:-1]
@@ -58,7 +58,7 @@ def heat_maps(found: Gathered, keys: tuple[str, ...]) -> list[HeatMap]:
 
 def _map(
     found: Gathered, measure: str, order: list[Any], most: int,
-    cells: Mapping[Any, Mapping[date, Mapping[str, Any]]], names: Mapping[Any, str],
+    cells: Mapping[Any, Mapping[date, Mapping[Any, Any]]], names: Mapping[Any, str],
 ) -> HeatMap:  # fmt: skip
     rows = [
         Row(names[place], [_cell(measure, cells[place].get(state.day), state.is_published)
@@ -68,7 +68,7 @@ def _map(
     return HeatMap(measure, rows[:FIRST_ROWS], rows[FIRST_ROWS:], max(len(order) - most, 0))
 
 
-def _cell(measure: str, sums: Mapping[str, Any] | None, is_published: bool) -> tuple[str, str]:
+def _cell(measure: str, sums: Mapping[Any, Any] | None, is_published: bool) -> tuple[str, str]:
     """A hole is no zero; nor is a day without messages, or one of which nothing can be told."""
     if not is_published:
         return "x", "?"

@@ -1,4 +1,4 @@
-"""Numbers as the report writes them: grouped as in the terminal, and never broken over two lines."""
+"""Numbers as the report writes them: grouped as in the terminal, never broken over lines."""
 
 from __future__ import annotations
 

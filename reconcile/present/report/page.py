@@ -6,7 +6,6 @@ import base64
 import hashlib
 import importlib.util
 import os
-from dataclasses import asdict
 from datetime import date
 from importlib.resources import files
 from pathlib import Path
@@ -79,7 +78,8 @@ def _parts(found: Any) -> dict[str, Any]:
     from reconcile.present.report.headline import headline
     from reconcile.present.report.in_short import in_short
 
-    odd, losses, rates = places.odd_networks(found), causes.losses(found), causes.rates_by_day(found)
+    odd = places.odd_networks(found)
+    losses, rates = causes.losses(found), causes.rates_by_day(found)
     least, widest = places.least_confirmed(found)
     times = latency.latencies(found)
     shapes = latency.drawn(times, {each.name: each.verdict for each in odd})
@@ -133,7 +133,7 @@ def _page(parts: dict[str, Any]) -> str:
     space.filters |= {
         name: getattr(numbers, name) for name in ("count", "percent", "day", "seconds")
     }
-    space.globals |= {"plural": numbers.plural, "asdict": asdict}
+    space.globals["plural"] = numbers.plural
     # Style and script are files of this package, never what a store holds.
     made = Markup(texts["css"]), Markup(texts["js"])  # noqa: S704
     page = space.from_string(texts["html.j2"])

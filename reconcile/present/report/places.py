@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,7 @@ class Network:
     """A network's sums over the days."""
 
     name: str
-    sums: Mapping[str, int]
+    sums: Mapping[Any, int]
     missing: Rate
     interval: Interval | None
     at_stake: str
@@ -67,7 +67,7 @@ class Stake:
     open: str
     share: str
     width: float
-    sorts: tuple[str, str, str] = field(default=("", "", ""))
+    sorts: tuple[str, str, str]
 
 
 def odd_networks(found: Gathered) -> list[OddNetwork]:
@@ -143,7 +143,8 @@ def least_confirmed(found: Gathered) -> tuple[list[Network], float]:
         interval = drawn(value, *ends, None, widest) if value is not None and ends else None
         money = stakes[key]
         words = " + ".join(numbers.money(amount, currency) for currency, amount in money)
-        made.append(Network(name, row, missing, interval, words, str(money[0][1]) if money else "0"))
+        sort = str(money[0][1]) if money else "0"
+        made.append(Network(name, row, missing, interval, words, sort))
     return made, widest
 
 
@@ -171,12 +172,13 @@ def stakes_by_country(found: Gathered) -> dict[str, list[Stake]]:
         order = sorted(sums, key=lambda c: (-sums[c][1], -sums[c][0], c))
         most = max((sums[c][1] for c in order), default=Decimal(0)) or Decimal(1)
         tables[str(currency)] = [
-            _stake(names[c], *sums[c], most, str(currency)) for c in order if sums[c][0]
+            _stake(names[c], sums[c], most, str(currency)) for c in order if sums[c][0]
         ]
     return {currency: rows for currency, rows in tables.items() if rows}
 
 
-def _stake(name: str, spend: Decimal, open_: Decimal, most: Decimal, currency: str) -> Stake:
+def _stake(name: str, sums: list[Decimal], most: Decimal, currency: str) -> Stake:
+    spend, open_ = sums
     share = float(open_ / spend) if spend else 0.0
     return Stake(
         name, numbers.money(spend, currency), numbers.money(open_, currency),

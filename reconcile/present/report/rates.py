@@ -42,7 +42,7 @@ class Rate:
         return percent(self.value) + (f" ({between(*ends)})" if ends else "")
 
 
-def rate(measure: str, sums: Mapping[str, Any]) -> Rate:
+def rate(measure: str, sums: Mapping[Any, Any]) -> Rate:
     """The rate of `missing`, `unknown` or `suspect` in sums of `summary`'s counts.
 
     Messages that an outage of our own capture swallowed are in no rate of missing ones.
@@ -52,13 +52,13 @@ def rate(measure: str, sums: Mapping[str, Any]) -> Rate:
     return Rate(int(sums[measure]) - outage, told - outage)
 
 
-def confirmed(sums: Mapping[str, Any]) -> Rate:
+def confirmed(sums: Mapping[Any, Any]) -> Rate:
     """Which part of the messages that can be told is confirmed."""
     told = int(sums["messages"]) - int(sums["pending"]) - int(sums["not_expected"])
     return Rate(int(sums["confirmed"]), told)
 
 
-def unconfirmed(sums: Mapping[str, Any]) -> int:
+def unconfirmed(sums: Mapping[Any, Any]) -> int:
     """Missing, unknown and suspect messages together."""
     return sum(int(sums[measure]) for measure in MEASURES)
 
