@@ -219,8 +219,9 @@ def test_same_store_same_bytes(month: Path, text: str) -> None:
         f"sys.stdout.write(report(Settings(store=Path({str(month)!r})), "
         f"date.fromisoformat('{FROM}'), date.fromisoformat('{TO}')))"
     )
-    again = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True,
-                           env={"PYTHONHASHSEED": "77", "PYTHONPATH": ":".join(sys.path)})  # fmt: skip
+    environment = {"PYTHONHASHSEED": "77", "PYTHONPATH": ":".join(sys.path)}
+    command = [sys.executable, "-c", code]
+    again = subprocess.run(command, capture_output=True, check=True, env=environment)
     assert again.stdout.decode() == text
 
 

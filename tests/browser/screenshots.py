@@ -17,7 +17,7 @@ from tests.invented_month import START, Month, invent
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent.parent / "docs"
-MONTH = Month(days=28, networks=40, holes=(22,), half=(19,))
+MONTH = Month(days=28, networks=40, holes=(18,), half=(20,))
 SHOWN = (START + timedelta(days=14), START + timedelta(days=28))
 MOST_BYTES = 300_000
 

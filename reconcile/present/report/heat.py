@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -88,7 +89,7 @@ def _percent(value: float) -> str:
 
 def step(value: float) -> int:
     """The step of the colour scale, 0 to 6."""
-    return 0 if not value else max(n for n, least in enumerate(STEPS) if value >= least)
+    return bisect_right(STEPS, value) - 1 if value else 0
 
 
 def _names(summary: pd.DataFrame, keys: tuple[str, ...]) -> dict[Any, str]:
