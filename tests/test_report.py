@@ -21,6 +21,8 @@ from invented_month import START, Month, invent, put
 from reconcile.days import parse_moment
 from reconcile.errors import UsageError
 from reconcile.present.report.page import report, write_report
+from reconcile.sandbox.generate import generate
+from reconcile.sandbox.server import Sandbox
 from reconcile.settings import Settings
 from reconcile.store import Store
 from reconcile.tables import NETWORKS, SUMMARY
@@ -339,6 +341,23 @@ def test_command_refuses_in_one_line(month: Path, console: Callable[..., Called]
         code, out, err = console("report", *args)
         assert (code, out, err.count("\n")) == (2, "", 1), err
         assert words in err
+
+
+def test_run_ends_with_a_report(
+    console: Callable[..., Called], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`run --report` writes it after the night, of what the night has published."""
+    generate(tmp_path / "world", messages=300, days=1, seed=3)
+    with Sandbox(tmp_path / "world", pending_seconds=0.05) as served:
+        monkeypatch.setenv("VONAGE_API_KEY", served.api_key)
+        monkeypatch.setenv("VONAGE_API_SECRET", served.api_secret)
+        told = console(
+            "run", "--date", "2026-01-05", "--as-of", "2026-01-20T02:30:00Z", "--base-url",
+            served.base_url, "--dlr", f"{tmp_path}/world/dlr/*", "--report", "night.html",
+        )  # fmt: skip
+    assert told == (0, "", "")
+    [messages] = summed(Path("store"), "sum(messages)", (date(2026, 1, 5), date(2026, 1, 6)))
+    assert f"Of {messages} messages on 1 day," in Path("night.html").read_text("utf-8")
 
 
 def test_run_refuses_a_report_before_its_work(console: Callable[..., Called]) -> None:
