@@ -199,9 +199,13 @@ def init(config: Path, dlr: tuple[str, ...], store: str) -> None:
     help="Show the worst networks at the end [on a terminal].",
 )
 @log_flag
+@click.option(
+    "--report", "report_file", type=click.Path(path_type=Path), metavar="FILE",
+    help="Write the report of the last 14 published days at the end.",
+)  # fmt: skip
 def run(
     settings: Settings, date_: str | None, from_: str | None, to: str | None, as_of: str | None,
-    summary: bool | None,
+    summary: bool | None, report_file: Path | None,
 ) -> None:  # fmt: skip
     """Downloads records, reads captures, judges every message, publishes the tables.
 
@@ -224,10 +228,28 @@ def run(
     from reconcile.present.progress import progress
     from reconcile.watching import watched
 
+    if report_file:
+        from reconcile.present.report.page import check_installed, check_place
+
+        check_installed()  # said before the night's work, not after it
+        check_place(report_file)
     days, moment = _asked(date_, from_, to), _moment(as_of)
     with watched(settings, _code_of, _warn) as watch, progress(_lines) as tell:
         ended = watch.run = job.run(settings, days, moment, tell, given=bool(as_of))
+    if report_file:
+        _report_of(ended, report_file)
     _tell_end(ended, show=sys.stdout.isatty() if summary is None else summary)
+
+
+def _report_of(ended: Any, file: Path) -> None:
+    """The report at a run's end: what the run has to say is told even where it cannot be made."""
+    from reconcile.present.report.page import write_report
+
+    try:
+        write_report(ended.settings, file)
+    except ReconcileError:
+        _tell_end(ended, show=False)
+        raise
 
 
 @cli.command()
@@ -450,6 +472,32 @@ def show(
         click.echo(odd_ones(settings, _asked(date_, from_, to), worst, form), nl=False)
         return
     click.echo(shown(settings, _asked(date_, from_, to), by, worst, form), nl=False)
+
+
+@cli.command()
+@settings_flags("store", "account_id", "products", "memory_limit", "threads", "temp_directory")
+@days_flags
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), default=Path("report.html"),
+    show_default=True, help="The file to write.",
+)  # fmt: skip
+def report(
+    settings: Settings, date_: str | None, from_: str | None, to: str | None, output: Path
+) -> None:
+    """Writes the report: one HTML file for people, which needs no network.
+
+    Without dates: the last 14 published days.
+
+    \b
+    Examples:
+      reconcile report
+      reconcile report --from 2026-01-01 --to 2026-02-01 -o january.html
+    """
+    from reconcile.present.report.page import write_report
+
+    asked = _asked(date_, from_, to)
+    size = write_report(settings, output, asked.start, asked.end)
+    click.echo(f"{output}: {size:,} bytes")
 
 
 @cli.command()
