@@ -77,7 +77,7 @@ def demo_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The store that `reconcile demo` leaves behind."""
     folder = tmp_path_factory.mktemp("demo") / "demo"
     command = [sys.executable, "-m", "reconcile.cli", "demo", "--folder", str(folder)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
     assert "Networks with most unconfirmed messages" in ended.stdout
     assert ended.stderr == ""
     return folder / "store"
