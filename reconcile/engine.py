@@ -79,9 +79,9 @@ def moment() -> ibis.Value:
     import ibis
     import ibis.expr.datatypes as dt
 
-    kind = dt.Timestamp(timezone="UTC", scale=6)
+    from reconcile.moments import INSTANT
 
-    @ibis.udf.scalar.builtin(name="getvariable", signature=((dt.string,), kind))
+    @ibis.udf.scalar.builtin(name="getvariable", signature=((dt.string,), INSTANT))
     def variable(which):  # type: ignore[no-untyped-def] # a declaration: the engine has the body
         """The value of a variable."""
 

@@ -9,7 +9,7 @@ import ibis
 from ibis import _
 
 from reconcile import vocabulary as words
-from reconcile.judge.pair import Moment, instant
+from reconcile.moments import Moment, instant
 from reconcile.tables import (
     CAMPAIGNS,
     ERROR_CODES,

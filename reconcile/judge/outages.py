@@ -12,8 +12,9 @@ import ibis
 from ibis import _
 
 from reconcile import vocabulary as words
-from reconcile.judge.pair import NO, Moment, epoch_ms, instant_ms
+from reconcile.judge.pair import NO, epoch_ms, instant_ms
 from reconcile.judge.rules import OUTAGE
+from reconcile.moments import Moment
 
 REPLACES = "lost_webhook"
 BIN_MS = 5 * 60_000

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeAlias
 
 import ibis
 import ibis.expr.datatypes as dt
 from ibis import _
 
 from reconcile import vocabulary as words
+from reconcile.moments import INSTANT, Moment, instant
 from reconcile.tables import RECEIPTS, small_table
 
 # A receipt may seem this much older than its message: clocks differ.
@@ -41,7 +41,6 @@ _BIT = {flag: 1 << n for n, flag in enumerate((*_SHOWN_BY_ANY, "ambiguous_accoun
 _FIRST_OUTCOME = 1 << len(_BIT)
 _OUTCOMES = ((1 << len(words.DEFINITE)) - 1) * _FIRST_OUTCOME
 
-INSTANT = dt.Timestamp(timezone="UTC", scale=6)
 NO = ibis.literal(value=False)
 
 
@@ -53,14 +52,6 @@ def epoch_ms(moment):  # type: ignore[no-untyped-def] # a declaration: the engin
 @ibis.udf.agg.builtin(signature=((dt.int64,), dt.int64))
 def bit_or(bits):  # type: ignore[no-untyped-def] # likewise: Ibis has a word for it in few engines
     """Whatever bit any of the numbers has."""
-
-
-Moment: TypeAlias = "datetime | ibis.Value"
-
-
-def instant(as_of: Moment) -> ibis.Value:
-    """A moment as an expression, which it may be already."""
-    return ibis.literal(as_of, type=INSTANT) if isinstance(as_of, datetime) else as_of
 
 
 def instant_ms(as_of: Moment) -> ibis.Value:

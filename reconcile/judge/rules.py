@@ -19,7 +19,8 @@ from ibis import _
 
 from reconcile import vocabulary as words
 from reconcile.capabilities import ALL_NETWORKS, Capability
-from reconcile.judge.pair import NO, Moment, epoch_ms, instant_ms
+from reconcile.judge.pair import NO, epoch_ms, instant_ms
+from reconcile.moments import Moment
 from reconcile.tables import small_table
 
 Holds = Callable[[Any, "Limits"], ibis.Value]
