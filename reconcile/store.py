@@ -24,7 +24,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -249,7 +249,14 @@ class Store:
     def ledger(self) -> Ledger:
         """What is known from the runs before."""
         path = self.root / "ledger.json"
-        return Ledger(**read_json(path)) if path.exists() else Ledger()
+        told = read_json(path) if path.exists() else {}
+        strange = set(told).difference(each.name for each in fields(Ledger))
+        if strange:
+            raise StoreVersionError(
+                f"the ledger of {self.root} tells of {', '.join(sorted(strange))}, which this "
+                f"version ({__version__}) does not know: install the version that wrote it"
+            )
+        return Ledger(**told)
 
     def save(self, ledger: Ledger) -> None:
         """Replaces the ledger."""

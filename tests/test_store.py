@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from reconcile.errors import UsageError
+from reconcile.errors import StoreVersionError, UsageError
 from reconcile.store import MARKER, Store
 
 
@@ -28,3 +29,13 @@ def test_a_folder_of_others_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not empty and no store"):
         Store.open(tmp_path, create=True)
     assert [path.name for path in tmp_path.iterdir()] == ["holidays.jpg"]
+
+
+def test_a_ledger_of_tomorrow(tmp_path: Path) -> None:
+    """A ledger with what a later version adds is refused by name, before anything is lost of it."""
+    store = Store.open(tmp_path / "store", create=True)
+    store.save(store.ledger())
+    path = store.root / "ledger.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"insured": []}))
+    with pytest.raises(StoreVersionError, match="insured"):
+        store.ledger()
