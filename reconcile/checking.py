@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from reconcile import border
-from reconcile.errors import ReconcileError, SettingsError, UsageError, VonageError
+from reconcile.errors import ReconcileError, SettingsError, VonageError
 from reconcile.receipts.ingest import find
 from reconcile.reports.client import Client
 from reconcile.settings import PING_URL, WEBHOOK_URL, Account, Settings, secret_url
-from reconcile.store import MARKER, Store
+from reconcile.store import MARKER, Store, refuse_others
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 LOCAL = 6  # local input or disk
@@ -118,8 +118,8 @@ def _store(settings: Settings) -> Iterator[Checked]:
     root = settings.store
     if (root / MARKER).exists():
         Store.open(root)  # says if its layout is another one's
-    elif root.is_dir() and any(p.name != ".work" for p in root.iterdir()):
-        raise UsageError(f"{root} is not empty and no store: name another with --store")
+    else:
+        refuse_others(root)
     place = _there(root)
     problem = _not_writable(place)
     if problem:

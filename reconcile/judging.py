@@ -119,7 +119,6 @@ class Bench:
     @cached_property
     def now(self) -> ibis.Value:
         """as_of as an expression, which is the same for all of them."""
-        set_moment(self.con, self.as_of)
         return moment()
 
     @property
@@ -152,12 +151,12 @@ class Bench:
         """The view of the expression `key`, which is built and compiled once a process."""
         view = f"made_{key}"
         if view not in self._laid:
-            known = _COMPILED.get((view, *self._alike))
-            if known is None:
+            known = (view, *self._alike)
+            if known in _COMPILED:
+                _COMPILED[known].lay(self.con)
+            else:
                 with without_collector():
-                    known = compiled(self.con, view, build(), table)
-                _COMPILED[view, *self._alike] = known
-            known.lay(self.con)
+                    _COMPILED[known] = compiled(self.con, view, build(), table)
             self._laid.add(view)
         return view
 

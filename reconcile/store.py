@@ -142,10 +142,7 @@ class Store:
         if not marker.exists():
             if not create:
                 raise UsageError(f"no store at {root}: `reconcile run` makes one, --store names it")
-            strange = [p.name for p in root.iterdir()] if root.is_dir() else []
-            # A run that was killed while it began the store has left no more than these.
-            if not {".work", _fresh(marker).name}.issuperset(strange):
-                raise UsageError(f"{root} is not empty and no store: name another with --store")
+            refuse_others(root)
             with _disk(root):
                 root.mkdir(parents=True, exist_ok=True)
             write_json(marker, {"format": FORMAT, "package_version": __version__})
@@ -311,6 +308,18 @@ def read_query(con: Backend, table: Table, query: str) -> ibis.Table:
         raise InputError(f"table {table.name} cannot be read: {_first_line(error)}") from None
 
 
+def refuse_others(root: Path) -> None:
+    """Lets no store be begun in a folder with files of others.
+
+    Raises:
+        UsageError: there are some.
+    """
+    found = {path.name for path in root.iterdir()} if root.is_dir() else set()
+    # A run that was killed while it began the store has left no more than these.
+    if found - {".work", _fresh(root / MARKER).name}:
+        raise UsageError(f"{root} is not empty and no store: name another with --store")
+
+
 @contextmanager
 def prepared(con: Backend, rows: ibis.Table | str, table: Table) -> Iterator[str]:
     """Rows (an expression, or SQL), conformed, as a view: compiled once, then run by its name.
@@ -319,7 +328,7 @@ def prepared(con: Backend, rows: ibis.Table | str, table: Table) -> Iterator[str
     integer, where DuckDB makes it wider and parquet would hold a float.
     """
     view = f"{table.name}_{next(_VIEWS)}"
-    compiled(con, view, rows, table).lay(con)
+    compiled(con, view, rows, table)
     try:
         yield view
     finally:
@@ -342,7 +351,7 @@ class Compiled:
     small: Mapping[str, pa.Table]
 
     def lay(self, con: Backend) -> None:
-        """Lets the view be there."""
+        """Lets the view be there, in another engine than it was compiled in."""
         for name, rows in self.small.items():
             con.con.register(name, rows)
         con.con.execute(f"CREATE OR REPLACE VIEW {self.view}_raw AS {self.raw}")
@@ -350,7 +359,7 @@ class Compiled:
 
 
 def compiled(con: Backend, view: str, rows: ibis.Table | str, table: Table) -> Compiled:
-    """Compiles rows (an expression, or SQL) as a view of that name."""
+    """Compiles rows (an expression, or SQL) as a view of that name, which is then there."""
     small: dict[str, pa.Table] = {}
     raw = rows
     if not isinstance(rows, str):
@@ -362,6 +371,7 @@ def compiled(con: Backend, view: str, rows: ibis.Table | str, table: Table) -> C
         raw = con.compile(rows)
     con.con.execute(f"CREATE OR REPLACE VIEW {view}_raw AS {raw}")
     conformed = con.compile(conform(con.table(f"{view}_raw"), table))
+    con.con.execute(f"CREATE OR REPLACE VIEW {view} AS {conformed}")
     return Compiled(view, str(raw), str(conformed), small)
 
 

@@ -127,7 +127,7 @@ def test_sample_says_what_the_tables_say(demo_store: Path) -> None:
 
 
 def test_at_any_moment_as_the_core_says(demo_store: Path) -> None:
-    """The core that is compiled once says the same as one that is compiled for the moment."""
+    """The core over a few rows says of each what the core over the whole day says."""
     ids = [row["message_id"] for row in published(demo_store, VERDICTS)]
     settings = load(demo_store.parent / "reconcile.toml")
     for text in ("2026-10-13T12:00:00.250Z", "2026-10-16T09:00:00Z"):
@@ -138,17 +138,17 @@ def test_at_any_moment_as_the_core_says(demo_store: Path) -> None:
             compiled = False
             days = {str(each.record["received_at"].date()) for each in found}
             for day in days:
-                bench = judging.Bench(this.store, this.con, this.ledger, settings, moment,
-                                      frozenset())  # fmt: skip
-                bench.lay("records_of_day", this.store.query(RECORDS, [day]))
-                parts = judging.receipt_days(bench, date.fromisoformat(day))
-                bench.lay("receipts_in_reach", this.store.query(RECEIPTS, parts))
-                if not compiled:  # once, over views that are laid anew for each day
-                    compiled = True
-                    rows = judging._verdicts(bench, several_owners=True, logged=False)
-                    this.con.create_view("now", rows)
-                rows = this.con.con.execute("SELECT message_id, verdict, reasons FROM now")
-                wanted |= {row[0]: (row[1], row[2]) for row in rows.fetchall()}
+                with judging.Bench(this.store, this.con, this.ledger, settings, moment,
+                                   frozenset()) as bench:  # fmt: skip
+                    bench.lay("records_of_day", this.store.query(RECORDS, [day]))
+                    parts = judging.receipt_days(bench, date.fromisoformat(day))
+                    bench.lay("receipts_in_reach", this.store.query(RECEIPTS, parts))
+                    if not compiled:  # once, over views that are laid anew for each day
+                        compiled = True
+                        rows = judging._verdicts(bench, several_owners=True, logged=False)
+                        this.con.create_view("now", rows)
+                    rows = this.con.con.execute("SELECT message_id, verdict, reasons FROM now")
+                    wanted |= {row[0]: (row[1], row[2]) for row in rows.fetchall()}
         assert {e.message_id: answer(e) for e in found if e.judged} == wanted
         assert wanted
 

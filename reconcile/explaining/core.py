@@ -4,21 +4,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from reconcile.engine import without_collector
+from reconcile.engine import moment, set_moment, without_collector
 from reconcile.explaining.told import Key, Row
 from reconcile.run import Run
 from reconcile.store import parquet_query
 from reconcile.tables import RECEIPTS, RECORDS
 
-# Stands for as_of in the compiled core, of which there is one for all moments.
-_SOME_TIME = datetime(2001, 9, 9, 1, 46, 40, 123_000, tzinfo=UTC)
-_INSTANT = re.compile(r"make_timestamptz\([^)]*\)", re.IGNORECASE)
 _UNSENT = ("unsent_id", "unsent_account", "unsent_product")
 
 
@@ -37,34 +33,25 @@ class Case:
 
 
 class Core:
-    """The core over a few rows: its SQL, with as_of as a blank to be filled in.
+    """The core over a few rows, whatever the moment: that is the engine's own variable.
 
     Ibis takes most of a second to compile it; the engine needs some milliseconds for the SQL.
     """
 
     def __init__(self, this: Run) -> None:
-        self._con, self._settings = this.con, this.settings
-        self._sql = ""
+        self._con, self._settings, self._as_of = this.con, this.settings, this.as_of
 
     def compile(self) -> None:
         """Compiles the core, once."""
         con = self._con.con
+        set_moment(self._con, self._as_of)
         with without_collector():
             for table in (RECORDS, RECEIPTS):
                 con.execute(f"CREATE TABLE explained_{table.name} AS {parquet_query(table, [])}")
             kinds = ", ".join(f"{name} VARCHAR" for name in _UNSENT)
             con.execute(f"CREATE TABLE explained_unsent ({kinds})")
             # A view registers the small tables that an expression brings along.
-            self._con.create_view("explained", self.judged(_SOME_TIME))
-        query = "SELECT sql FROM duckdb_views() WHERE view_name = 'explained'"
-        [sql] = con.execute(query).fetchone() or ("",)
-        self._sql = str(sql).partition(" AS ")[2].strip().rstrip(";")
-
-    def sql(self, as_of: datetime) -> str:
-        """The core at a moment: as_of stands in it as an instant and in milliseconds."""
-        ms = round(as_of.timestamp() * 1000)
-        timed = _INSTANT.sub(f"make_timestamptz({ms}000)", self._sql)
-        return timed.replace(str(round(_SOME_TIME.timestamp() * 1000)), str(ms))
+            self._con.create_view("explained", self._judged())
 
     def judge(self, cases: Iterable[Case], as_of: datetime) -> dict[Key, Row]:
         """Judges cases, each by itself: (name, account, product) → the judged message."""
@@ -91,14 +78,15 @@ class Core:
             for account_id, product in case.unsent:
                 unsent = [case.name, account_id, product]
                 con.execute("INSERT INTO explained_unsent VALUES ($1, $2, $3)", unsent)
-        found = con.execute(self.sql(as_of)).to_arrow_table().to_pylist()
+        set_moment(self._con, as_of)
+        found = con.execute("FROM explained").to_arrow_table().to_pylist()
         return {(row["message_id"], row["account_id"], row["product"]): row for row in found}
 
-    def judged(self, as_of: datetime) -> Any:
-        """The core's expression at a moment."""
+    def _judged(self) -> Any:
+        """The core's expression."""
         from reconcile.judge import pair, rules
 
-        s, table = self._settings, self._con.table
+        s, table, as_of = self._settings, self._con.table, moment()
         # Several owners: where only one has an id, that changes nothing.
         pairs = pair.pair(table("explained_records"), table("explained_receipts"),
                           pair.Scope(as_of, several_owners=True))  # fmt: skip
