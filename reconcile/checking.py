@@ -65,6 +65,11 @@ def exit_code(found: Iterable[Checked]) -> int:
     return next((each.exit_code for each in found if each.state == FAIL), 0)
 
 
+def is_begun(settings: Settings) -> bool:
+    """Whether a run has been here before."""
+    return (settings.store / MARKER).exists()
+
+
 def _told(name: str, look: Check, settings: Settings) -> Iterator[Checked]:
     try:
         yield from look(settings)
@@ -115,8 +120,8 @@ def _clock_told(ahead: timedelta) -> Checked:
 
 
 def _store(settings: Settings) -> Iterator[Checked]:
-    root = settings.store
-    if (root / MARKER).exists():
+    root, there = settings.store, is_begun(settings)
+    if there:
         Store.open(root)  # says if its layout is another one's
     else:
         refuse_others(root)
@@ -125,7 +130,7 @@ def _store(settings: Settings) -> Iterator[Checked]:
     if problem:
         yield Checked("store", FAIL, f"{place} cannot be written: {problem}", LOCAL)
     else:
-        begun = "is there" if (root / MARKER).exists() else "will be made by the first run"
+        begun = "is there" if there else "will be made by the first run"
         yield Checked("store", OK, f"{root} {begun}, and can be written")
 
 

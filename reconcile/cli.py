@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
 
     from reconcile.settings import Settings
 
+CONFIG = "reconcile.toml"
 FORMATS = ("table", "json", "csv", "markdown")
-BY = ("network", "country", "day", "reason", "error-code")
+SHELLS = ("bash", "zsh", "fish")
+BY = ("network", "country", "campaign", "day", "hour", "reason", "error-code")
 
 # Flag → what it says. A test holds them against the settings, which share their names.
 SETTING_FLAGS = {
@@ -135,6 +138,13 @@ log_flag = click.option(
 format_flag = click.option("--format", "form", type=click.Choice(FORMATS), default="table")
 
 
+def _table_names(_ctx: Any, _param: Any, incomplete: str) -> list[str]:
+    """For a shell that completes: the tables that may be meant."""
+    from reconcile.tables import BY_NAME
+
+    return [name for name in BY_NAME if name.startswith(incomplete)]
+
+
 class _Group(click.Group):
     """Keeps the commands in the order in which a night uses them."""
 
@@ -163,30 +173,73 @@ def cli() -> None:
 
 @cli.command()
 @click.option(
-    "--config", type=click.Path(path_type=Path), default=Path("reconcile.toml"), show_default=True
-)
-@click.option("--dlr", multiple=True, help="Glob of captured receipts.")
-@click.option("--store", default="store", show_default=True, help="Folder of the tables.")
-def init(config: Path, dlr: tuple[str, ...], store: str) -> None:
-    """Writes a commented reconcile.toml.
+    "--config", type=click.Path(path_type=Path), default=Path(CONFIG), show_default=True,
+    help="The file to write.",
+)  # fmt: skip
+@click.option("--dlr", multiple=True, help="Glob of captured receipts; may be given several times.")
+@click.option("--store", help="Folder of the tables [store].")
+@click.option("--products", help="SMS, MESSAGES or both, with a comma [SMS].")
+@click.option("--currency", help="Currency of prices that carry none.")
+@click.option("--no-questions", is_flag=True, help="Ask nothing, also on a terminal.")
+def init(
+    config: Path, dlr: tuple[str, ...], store: str | None, products: str | None,
+    currency: str | None, no_questions: bool,
+) -> None:  # fmt: skip
+    """Asks what no flag says, on a terminal, and writes a commented reconcile.toml.
+
+    It never asks for a secret: the API key and its secret stay in the environment or in a file.
 
     \b
-    Example:
+    Examples:
+      reconcile init
       reconcile init --dlr '/var/log/dlr/*.ndjson*' --store /var/lib/reconcile
     """
     from reconcile.present.template import settings_file
+    from reconcile.settings import load
 
+    if config.exists():
+        raise UsageError(f"{config} is there already: edit it, or name another with --config")
+    asks = not no_questions and sys.stdin.isatty() and sys.stdout.isatty()
+    given = {"dlr": list(dlr), "store": store, "products": products, "currency": currency}
+    if asks:
+        given = _answers(given)
+    given = {name: value for name, value in given.items() if value}
+    found = load(None, **given)  # says what is wrong with an answer before anything is written
+    known = found.model_dump(mode="json", include=set(given) | {"store"})
     try:
         with config.open("x", encoding="utf-8") as file:
-            file.write(settings_file(store, list(dlr)))
-    except FileExistsError:
-        raise UsageError(
-            f"{config} is there already: edit it, or name another with --config"
-        ) from None
+            file.write(settings_file(known))
     except OSError as error:
         raise UsageError(f"{config} cannot be written: {error.strerror}") from None
-    click.echo(f"Wrote {config}. Next: put VONAGE_API_KEY and VONAGE_API_SECRET into the "
-               "environment, then `reconcile run`.")  # fmt: skip
+    named = "" if config == Path(CONFIG) else f" --config {shlex.quote(str(config))}"
+    click.echo(
+        f"Wrote {config}: each setting with a sentence and its default. Next, with VONAGE_API_KEY "
+        f"and VONAGE_API_SECRET in the environment:\n  reconcile check{named}"
+    )
+
+
+def _answers(given: dict[str, Any]) -> dict[str, Any]:
+    """What somebody at a terminal says to what no flag has said."""
+    from reconcile.receipts.ingest import find
+
+    if not given["dlr"]:
+        told = click.prompt(
+            "Captured receipts, as a glob or a folder (empty: none yet)", default="",
+            show_default=False,
+        )  # fmt: skip
+        given = given | {"dlr": [told] if told else []}
+        if told:
+            files, _ = find([told])
+            click.echo(f"  {len(files):,} files" if files else "  no file yet: it may come later")
+    asked = {
+        "store": ("Folder of the tables", "store"),
+        "products": ("Products that you send with: SMS, MESSAGES, or both with a comma", "SMS"),
+        "currency": ("Currency of your account, such as EUR (empty: unknown)", ""),
+    }
+    return given | {
+        name: given[name] or click.prompt(question, default=usual, show_default=bool(usual))
+        for name, (question, usual) in asked.items()
+    }
 
 
 @cli.command()
@@ -449,29 +502,45 @@ def judge(
 @cli.command()
 @settings_flags(*STORE_ONLY)
 @days_flags
-@click.option("--by", type=click.Choice(BY), default="network", show_default=True)
-@click.option("--worst", type=click.IntRange(min=1), help="Only so many rows.")
+@click.option("--by", type=click.Choice(BY), help="What to add up by [network].")
+@click.option("--table", metavar="NAME", shell_complete=_table_names,
+              help="Rows of a table instead; `schema` lists them.")  # fmt: skip
 @click.option("--networks", is_flag=True, help="Networks whose receipts are odd, and why.")
+@click.option("--worst", type=click.IntRange(min=1),
+              help="Only so many rows, the worst first; of a table the first [20].")  # fmt: skip
+@click.option("--where", metavar="CONDITION",
+              help="Only rows for which this holds: SQL over the table's columns.")  # fmt: skip
 @format_flag
 def show(
-    settings: Settings, date_: str | None, from_: str | None, to: str | None, by: str,
-    worst: int | None, networks: bool, form: str,
+    settings: Settings, date_: str | None, from_: str | None, to: str | None, by: str | None,
+    table: str | None, networks: bool, worst: int | None, where: str | None, form: str,
 ) -> None:  # fmt: skip
-    """Shows the published summaries, the worst first.
+    """Shows the published summaries, the worst first, or the rows of any table.
+
+    Without dates all published days; --networks the last, --by hour (of the day, UTC) the last 14.
+    --where sees what is added up: `summary`, or the table `campaigns`, `reasons`, `error_codes`; by
+    hour `verdicts`. JSON keeps to docs/show.schema.json (`reconcile.show/1`).
 
     \b
     Examples:
       reconcile show --worst 10
       reconcile show --by reason --date 2026-01-31 --format csv
+      reconcile show --by hour --where "country = 'DE' and verdict <> 'pending'"
+      reconcile show --table verdicts --where "list_contains(reasons, 'lost_webhook')"
       reconcile show --networks
     """
-    from reconcile.present.show import networks as odd_ones
-    from reconcile.present.show import show as shown
+    from reconcile.present import show as shown
 
+    if (by is not None) + (table is not None) + networks > 1:
+        raise UsageError("--by, --table and --networks are three views: give one of them")
+    wanted = shown.Wanted(_asked(date_, from_, to), worst, where, form)
     if networks:
-        click.echo(odd_ones(settings, _asked(date_, from_, to), worst, form), nl=False)
-        return
-    click.echo(shown(settings, _asked(date_, from_, to), by, worst, form), nl=False)
+        text = shown.networks(settings, wanted)
+    elif table is not None:
+        text = shown.rows_of(settings, wanted, table)
+    else:
+        text = shown.show(settings, wanted, by or BY[0])
+    click.echo(text, nl=False)
 
 
 @cli.command()
@@ -610,7 +679,7 @@ def calibrate(settings: Settings, days: int, wanted: float, form: str) -> None:
 @cli.command()
 @settings_flags("store", "memory_limit", "threads")
 @days_flags
-@click.option("--tables", multiple=True, metavar="NAME[,NAME]...",
+@click.option("--tables", multiple=True, metavar="NAME[,NAME]...", shell_complete=_table_names,
               help="Which tables [summary and the other small ones].")  # fmt: skip
 @click.option("--where", help="Only rows for which this holds: SQL over the tables' columns.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True,
@@ -660,7 +729,7 @@ def rules(settings: Settings, networks: bool, form: str) -> None:
 
 
 @cli.command()
-@click.argument("table", required=False)
+@click.argument("table", required=False, shell_complete=_table_names)
 @format_flag
 def schema(table: str | None, form: str) -> None:
     """Prints the contract of the tables: a sentence a column.
@@ -708,6 +777,9 @@ def check(settings: Settings) -> None:
         click.echo(f"{each.state:4}  {each.name}: {each.sentence}")
     if code := checking.exit_code(found):
         raise SystemExit(code)
+    if not checking.is_begun(settings):
+        click.echo("Next: `reconcile fetch --plan` says what a first run costs, `reconcile run` "
+                   "does it.")  # fmt: skip
 
 
 @cli.command()
@@ -740,6 +812,25 @@ def prune(settings: Settings, keep: str, dry_run: bool, as_of: str | None) -> No
     if told.held_by:
         click.echo(f"{told.held_by} is open, and judging it may read back to {told.before}: "
                    "days since then are kept")  # fmt: skip
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion(shell: str) -> None:
+    """Prints what makes a shell complete commands, flags and table names.
+
+    \b
+    Examples:
+      reconcile completion bash > ~/.local/share/bash-completion/completions/reconcile
+      reconcile completion zsh > "${fpath[1]}/_reconcile"
+      reconcile completion fish > ~/.config/fish/completions/reconcile.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    made = get_completion_class(shell)
+    if made is None:
+        raise UsageError(f"there is no completion for {shell}: take one of {', '.join(SHELLS)}")
+    click.echo(made(cli, {}, "reconcile", "_RECONCILE_COMPLETE").source(), nl=False)
 
 
 @cli.command()
@@ -886,7 +977,7 @@ def _moment(as_of: str | None) -> datetime:
 def _tell_end(ended: Any, *, show: bool) -> None:
     """Results to stdout, holes to stderr, and the exit code."""
     if show and ended.manifest.get("judged"):
-        from reconcile.present.show import after_run
+        from reconcile.present.ended import after_run
 
         click.echo(after_run(ended), nl=False)
     for hole in ended.holes:

@@ -65,6 +65,11 @@ def iso(moment: datetime) -> str:
     return utc.replace(tzinfo=None).isoformat(timespec=unit) + "Z"
 
 
+def basic_iso(moment: datetime) -> str:
+    """A moment as a name of files, as `20260131T020000Z`; it sorts as time does."""
+    return iso(moment).replace("-", "").replace(":", "")
+
+
 def parse_moment(text: str) -> datetime:
     """Reads an ISO 8601 moment or day; without an offset it means UTC. Cut to milliseconds."""
     try:

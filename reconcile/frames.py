@@ -22,10 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 from reconcile import engine
 from reconcile.days import parse_day, parse_moment
-from reconcile.engine import quote
 from reconcile.errors import InputError, UsageError
-from reconcile.selection import Selection
-from reconcile.store import Store, parquet_query
+from reconcile.selection import Selection, day_of, rows_query
+from reconcile.store import Store
 from reconcile.tables import (
     BY_NAME,
     CAMPAIGNS,
@@ -91,7 +90,7 @@ class Frames:
             datetime.date(2026, 1, 31)
         """
         names = self._store.days(_table(table))
-        return sorted({day for name in names if (day := _day_of(name)) is not None})
+        return sorted({day for name in names if (day := day_of(name)) is not None})
 
     def table(
         self, name: str, start: Day = None, end: Day = None, *,
@@ -119,17 +118,7 @@ class Frames:
         """SQL of the rows of these days."""
         if start and end and end <= start:
             raise UsageError(f"end {end} is not after start {start}: it is the first day not asked")
-        names = self._store.days(table)
-        if table.partition != "day":
-            rows = parquet_query(table, [self._store.path(table, name) for name in names])
-            ends = [
-                *([f"date >= {quote(str(start))}"] if start else []),
-                *([f"date < {quote(str(end))}"] if end else []),
-            ]
-            return f"SELECT * FROM ({rows}) WHERE {' AND '.join(ends)}" if ends else rows
-        if start or end:
-            names = [name for name in names if _within(_day_of(name), start, end)]
-        return parquet_query(table, [self._store.path(table, name) for name in names])
+        return rows_query(self._store, table, start, end)
 
     def _frame(self, table: Table, *given: Any) -> pd.DataFrame:
         start, end, where, columns = given
@@ -290,13 +279,3 @@ def _table(name: str) -> Table:
 
 def _as_day(given: Day) -> date | None:
     return parse_day(given) if isinstance(given, str) else given
-
-
-def _day_of(name: str) -> date | None:
-    """The day that a partition is named after; None where it has none."""
-    digits = name.replace("-", "")[:8]
-    return date(int(digits[:4]), int(digits[4:6]), int(digits[6:])) if digits.isdigit() else None
-
-
-def _within(day: date | None, start: date | None, end: date | None) -> bool:
-    return day is not None and (not start or start <= day) and (not end or day < end)

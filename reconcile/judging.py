@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from reconcile import conversions
 from reconcile import vocabulary as words
-from reconcile.days import DAY, days_between, iso, matures_at, parse_moment
+from reconcile.days import DAY, basic_iso, days_between, iso, matures_at, parse_moment
 from reconcile.engine import moment, quote, set_moment, without_collector
 from reconcile.errors import ContractError, SettingsError
 from reconcile.sendlog import judging as sendlog
@@ -386,7 +386,7 @@ def _changes(bench: Bench, day: date) -> list[Staged]:
     from reconcile.judge import changes as core
 
     now = iso(bench.as_of)
-    part = now.replace("-", "").replace(":", "")
+    part = basic_iso(bench.as_of)
     before = bench.store.about(VERDICTS, day)
     if before is None or _first_judged(bench, day) == now:
         if part in bench.store.days(CHANGES):

@@ -5,9 +5,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from reconcile.engine import quote
 from reconcile.errors import InputError, UsageError
+from reconcile.store import Store, parquet_query
 from reconcile.tables import COUNT, FLAG, Column, Table
 from reconcile.where import plain
 
@@ -41,11 +44,16 @@ class Selection:
         names = ", ".join(f'"{name}"' for name in self.columns)
         return self._ask(f"SELECT {names} FROM ({self._query})")
 
-    def arrow(self) -> pa.Table:
-        """The rows as an Arrow table in the contract's types, sorted by the table's key."""
+    def arrow(self, first: int | None = None) -> pa.Table:
+        """The rows as an Arrow table in the contract's types, sorted by the table's key.
+
+        Args:
+            first: only so many of them.
+        """
         names = ", ".join(f'"{name}"' for name in self.columns)
         key = ", ".join(f'"{name}"' for name in self.table.key)
-        relation = self._ask(f"SELECT {names} FROM ({self._query}) ORDER BY {key}")
+        limit = f" LIMIT {first}" if first is not None else ""
+        relation = self._ask(f"SELECT {names} FROM ({self._query}) ORDER BY {key}{limit}")
         found = _read(self.table, relation.to_arrow_table)
         return found.cast(self.schema)
 
@@ -89,6 +97,40 @@ class Selection:
 
     def _ask(self, query: str) -> duckdb.DuckDBPyRelation:
         return _read(self.table, lambda: self._con.sql(query))
+
+
+def partitions(store: Store, table: Table, start: date | None, end: date | None) -> list[str]:
+    """The partitions that may hold rows of these days; `end` is the first day not asked for.
+
+    What has no day (receipts without any time) belongs to none: it comes where none is asked for.
+    """
+    names = store.days(table)
+    if table.partition != "day" or not (start or end):
+        return names
+    return [name for name in names if _within(day_of(name), start, end)]
+
+
+def rows_query(store: Store, table: Table, start: date | None, end: date | None) -> str:
+    """SQL of a table's rows of these days."""
+    names = partitions(store, table, start, end)
+    rows = parquet_query(table, [store.path(table, name) for name in names])
+    if table.partition == "day" or not (start or end):
+        return rows
+    ends = [
+        *([f"date >= {quote(str(start))}"] if start else []),
+        *([f"date < {quote(str(end))}"] if end else []),
+    ]
+    return f"SELECT * FROM ({rows}) WHERE {' AND '.join(ends)}"
+
+
+def day_of(name: str) -> date | None:
+    """The day that a partition is named after; None where it has none."""
+    digits = name.replace("-", "")[:8]
+    return date(int(digits[:4]), int(digits[4:6]), int(digits[6:])) if digits.isdigit() else None
+
+
+def _within(day: date | None, start: date | None, end: date | None) -> bool:
+    return day is not None and (not start or start <= day) and (not end or day < end)
 
 
 def _read(table: Table, ask: Callable[[], Any]) -> Any:

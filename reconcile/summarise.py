@@ -53,7 +53,7 @@ def summary(
         **{name: _[name].max() if name.startswith("latency") else _[name].sum() for name in counts},
     )
     return (
-        _rated(grouped)
+        rated(grouped)
         .cross_join(day.select("date", "is_closed"))
         .left_join(networks, ["country", "network_code"])
         .mutate(
@@ -76,7 +76,7 @@ def campaigns(verdicts: ibis.Table, day: ibis.Table, pattern: str) -> ibis.Table
     named = _.client_ref.re_extract(pattern, group).nullif("").fill_null(words.UNKNOWN)
     keys = ["account_id", "campaign", "currency"]
     return (
-        _rated(_messages(verdicts.mutate(campaign=named), keys, (), {}))
+        rated(_messages(verdicts.mutate(campaign=named), keys, (), {}))
         .cross_join(day.select("date"))
         .select(CAMPAIGNS.names)
         .order_by(keys)
@@ -123,7 +123,22 @@ def error_codes(verdicts: ibis.Table, day: ibis.Table) -> ibis.Table:
     )
 
 
-def _rated(counted: ibis.Table) -> ibis.Table:
+def tallies() -> dict[str, Any]:
+    """Counts by verdict and money of `verdicts`, whose `first` is the first of their reasons."""
+    return {
+        "messages": _.count(),
+        **{name: _.count(where=_.verdict == name) for name in words.VERDICTS},
+        **{
+            f"missing_{reason}": _.count(where=(_.verdict == "missing") & (_.first == reason))
+            for reason in MISSING_REASONS
+        },
+        "spend": _spent(),
+        "spend_unconfirmed": _spent(_.verdict.isin(("missing", "unknown", "suspect"))),
+    }
+
+
+def rated(counted: ibis.Table) -> ibis.Table:
+    """Adds the three rates with their intervals to counts; our own outages are in none of them."""
     told = _.messages - _.pending - _.not_expected
     return counted.mutate(
         **rates("missing", _.missing - _.missing_capture_outage, told - _.missing_capture_outage),
@@ -143,12 +158,7 @@ def _messages(
         .group_by(keys)
         .agg(
             **{name: _[name].max() for name in names},
-            messages=_.count(),
-            **{name: _.count(where=_.verdict == name) for name in words.VERDICTS},
-            **{
-                f"missing_{reason}": _.count(where=(_.verdict == "missing") & (_.first == reason))
-                for reason in MISSING_REASONS
-            },
+            **tallies(),
             delivered=_.count(where=_.end.isin(("delivered", "read"))),
             failed=_.count(where=_.end.isin(("failed", "rejected", "undeliverable", "deleted"))),
             expired=_.count(where=_.end == "expired"),
@@ -158,8 +168,6 @@ def _messages(
             latencies=_.latency_ms.quantile(
                 [p / 100 for p in PERCENTILES], where=_.end.isin(("delivered", "read"))
             ),
-            spend=_spent(),
-            spend_unconfirmed=_spent(_.verdict.isin(("missing", "unknown", "suspect"))),
         )
         .mutate(
             **{

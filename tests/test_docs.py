@@ -58,7 +58,7 @@ def test_every_setting_is_in_the_template() -> None:
     from reconcile.present.template import settings_file
     from reconcile.settings import Settings
 
-    text = settings_file("store", [])
+    text = settings_file({"store": "store"})
     for name, field in Settings.model_fields.items():
         assert name in text
         assert field.description

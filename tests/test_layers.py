@@ -51,9 +51,11 @@ ROOMS: dict[str, set[str]] = {
     "pruning": CORE | {"job", "networking", "reports"},
     "explaining": CORE
     | {"border", "judge", "sendlog", "judging", "reports", "run", "refreshing", "fetching"},
-    "present": CORE | {"judge", "summarise", "reports", "receipts", "explaining", "calibrating"},
     "where": {"errors", "tables", "store"},
-    "selection": {"errors", "tables", "where"},
+    "selection": {"errors", "engine", "tables", "store", "where"},
+    "present": CORE
+    | {"judge", "summarise", "reports", "receipts", "explaining", "calibrating"}
+    | {"where", "selection"},
     "frames": CORE | {"where", "selection", "run", "explaining", "present"},
     "exporting": {"errors", "tables", "where", "selection", "frames"},
     "sandbox": FACTS,

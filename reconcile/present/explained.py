@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconcile import vocabulary as words
 from reconcile.days import iso
+from reconcile.present.text import printable
 
 if TYPE_CHECKING:
     from reconcile.explaining.told import Alone, Explained, Explanation, Heard, Held, OnlySent
@@ -37,7 +38,7 @@ def explained(found: Explanation, form: str) -> str:
 
         told = [_plain(_json(each)) for each in found.told]
         return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
-    return "\n".join("\n".join(_told(each)) + "\n" for each in found.told)
+    return "\n".join("\n".join(map(printable, _told(each))) + "\n" for each in found.told)
 
 
 def duration(ms: int) -> str:

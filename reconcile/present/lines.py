@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from reconcile.days import iso
+from reconcile.present.text import printable
 
 TEXT, JSON = "text", "json"
 
@@ -32,7 +33,7 @@ class Lines:
             message: for people.
             facts: for programs; text shows the message alone.
         """
-        text = f"reconcile: {message}"
+        text = f"reconcile: {printable(message)}"
         if self.is_json:
             told = {"at": iso(datetime.now(UTC)), "event": event, "message": message, **facts}
             text = json.dumps(told, ensure_ascii=False)

@@ -7,9 +7,11 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from reconcile.engine import quote
+from reconcile.present.text import printable
 from reconcile.present.worst import money
 from reconcile.store import Store
 from reconcile.tables import CONCENTRATIONS, NETWORKS
+from reconcile.where import checked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,8 +26,13 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def odd_networks(store: Store, con: Backend, days: Iterable[date | str]) -> pd.DataFrame | None:
+def odd_networks(
+    store: Store, con: Backend, days: Iterable[date | str], where: str | None = None
+) -> pd.DataFrame | None:
     """The rows of `networks` that are odd, the worst first; of a network each span's own.
+
+    Args:
+        where: a condition on the table's columns.
 
     None where nothing is published for these days. What was an outage of ours is in `attrs`, and
     so is where a rise concentrates.
@@ -37,10 +44,11 @@ def odd_networks(store: Store, con: Backend, days: Iterable[date | str]) -> pd.D
     rank = " ".join(f"WHEN {quote(verdict)} THEN {n}" for n, verdict in enumerate(ODD))
     order = f"date, CASE network_verdict {rank} END, NOT is_alert, country, network_code, span"
     named = ", ".join(map(quote, ODD))
+    only = f" AND {checked(where, NETWORKS)}" if where is not None else ""
     frame: pd.DataFrame = (
         con.con.execute(
             f"SELECT {', '.join(COLUMNS)} FROM ({rows}) "  # noqa: S608 - our own names
-            f"WHERE network_verdict IN ({named}) "
+            f"WHERE network_verdict IN ({named}){only} "
             f"ORDER BY {order}"
         )
         .fetch_arrow_table()
@@ -62,15 +70,16 @@ def odd_ones(frame: pd.DataFrame, days: list[str]) -> str:
     lines = []
     first = frame.drop_duplicates(["date", "country", "network_code"])
     for row in first.to_dict("records"):
-        lines.append(_line(row))
+        lines.append(odd_line(row))
     if not lines:
         lines.append(f"No network is odd on {', '.join(days)}.")
     lines += [f"Our own capture was down: {span} UTC" for span in frame.attrs["outages"]]
     lines += [f"{verdict} rises: {sentence}." for verdict, sentence in frame.attrs["rises"]]
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(f"{printable(line)}\n" for line in lines)
 
 
-def _line(row: dict[Any, Any]) -> str:
+def odd_line(row: dict[Any, Any]) -> str:
+    """One network in one sentence."""
     what = "the whole country" if row["network_code"] == "*" else row["network_code"]
     name = f" {row['network_name']}" if isinstance(row["network_name"], str) else ""
     alert = ", alert" if row["is_alert"] else ""

@@ -33,9 +33,8 @@ TAIL = """
 """
 
 
-def settings_file(store: str, dlr: list[str]) -> str:
-    """The text of a settings file with these two set and all others shown."""
-    given: dict[str, Any] = {"store": store} | ({"dlr": dlr} if dlr else {})
+def settings_file(given: dict[str, Any]) -> str:
+    """The text of a settings file with these set and all others shown."""
     lines = [HEAD]
     for name, field in Settings.model_fields.items():
         if name in ("accounts", "dlr_sql"):

@@ -29,8 +29,8 @@ def sample_data() -> Path:
 
 def demo(folder: Path, say: Callable[[str], object]) -> None:
     """Serves the sample, runs its nights, shows the table, and says what to open next."""
+    from reconcile.present.ended import after_run
     from reconcile.present.progress import progress
-    from reconcile.present.show import after_run
     from reconcile.settings import load
 
     data = sample_data()
