@@ -22,6 +22,24 @@ def connect(
     import ibis
 
     con = ibis.duckdb.connect()
+    _set_up(con.con, memory_limit, threads, temp_directory)
+    return con
+
+
+def bare(
+    memory_limit: str, threads: int | None, temp_directory: Path
+) -> duckdb.DuckDBPyConnection:
+    """The same engine for those who only read with SQL: it is there at once."""
+    import duckdb
+
+    con = duckdb.connect()
+    _set_up(con, memory_limit, threads, temp_directory)
+    return con
+
+
+def _set_up(
+    con: duckdb.DuckDBPyConnection, memory_limit: str, threads: int | None, temp_directory: Path
+) -> None:
     options = {
         "TimeZone": "UTC",
         "memory_limit": memory_limit,
@@ -37,9 +55,8 @@ def connect(
     if threads:
         options["threads"] = str(threads)
     for name, value in options.items():
-        con.con.execute(f"SET {name} = {quote(value)}")
-    _hide_progress(con.con)
-    return con
+        con.execute(f"SET {name} = {quote(value)}")
+    _hide_progress(con)
 
 
 def beside(con: ibis.backends.duckdb.Backend) -> duckdb.DuckDBPyConnection:

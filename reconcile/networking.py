@@ -27,7 +27,7 @@ from reconcile.judge.features import BINS
 from reconcile.judge.history import COLUMNS, History
 from reconcile.judge.networks import ALARMS, SPANS, WHOLE, Judged
 from reconcile.judge.outages import BIN_MS
-from reconcile.judge.statistics import Whole, wilson
+from reconcile.judge.statistics import Whole, interval
 from reconcile.store import Store
 from reconcile.tables import NETWORKS
 from reconcile.vocabulary import RULES_VERSION
@@ -318,7 +318,7 @@ _TESTED = ("n", "k", "rate", "rate_low", "rate_high", "baseline", "baseline_n", 
 
 def _as_lists(told: core.Told, found: Judged, rule: str) -> list[dict[str, Any]]:
     """What a rule's test found of each network."""
-    low, high = wilson(told.k, told.n)
+    low, high = interval(told.k, told.n)
     known = told.base_n.sum() > 0
     effect = np.divide(told.share, told.base, out=np.full(len(told.n), np.nan), where=told.base > 0)
     arrays = {

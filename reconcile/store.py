@@ -17,7 +17,6 @@ therefore sees the old file or the new one, never half of one.
 from __future__ import annotations
 
 import fcntl
-import functools
 import itertools
 import json
 import os
@@ -455,12 +454,23 @@ def _refuse_null_lists(con: Backend, path: Path, table: Table) -> None:
                 raise ContractError(f"table {table.name}: {column.name} may not be null")
 
 
-@functools.cache
-def _engine_type(kind: pa.DataType) -> str:
-    from ibis.backends.sql.datatypes import DuckDBType
-    from ibis.formats.pyarrow import PyArrowType
+_ENGINE_TYPES = {
+    pa.string(): "VARCHAR", pa.binary(): "BLOB", pa.bool_(): "BOOLEAN", pa.int32(): "INTEGER",
+    pa.int64(): "BIGINT", pa.float64(): "DOUBLE", pa.date32(): "DATE",
+    pa.timestamp("us", tz="UTC"): "TIMESTAMPTZ",
+}  # fmt: skip
 
-    return str(DuckDBType.to_string(PyArrowType.to_ibis(kind)))
+
+def _engine_type(kind: pa.DataType) -> str:
+    """The engine's name of a type of the contracts."""
+    if pa.types.is_list(kind):
+        return f"{_engine_type(kind.value_type)}[]"
+    if pa.types.is_struct(kind):
+        fields = ", ".join(f'"{field.name}" {_engine_type(field.type)}' for field in kind)
+        return f"STRUCT({fields})"
+    if pa.types.is_decimal(kind):
+        return f"DECIMAL({kind.precision}, {kind.scale})"
+    return _ENGINE_TYPES[kind]
 
 
 def _count_rows(path: Path, table: Table) -> int:

@@ -20,9 +20,8 @@ from reconcile.tables import (
     small_table,
 )
 from reconcile.vocabulary import RULES_VERSION
+from reconcile.wilson import wilson
 
-# The quantile of the normal distribution that leaves 2.5 % on either side.
-Z95 = 1.959963984540054
 MISSING_REASONS = (
     "lost_webhook", "carrier_silent", "platform_expired", "unattributed", "capture_outage",
 )  # fmt: skip
@@ -53,7 +52,7 @@ def summary(
         **{name: _[name].max() if name.startswith("latency") else _[name].sum() for name in counts},
     )
     return (
-        rated(grouped)
+        _rated(grouped)
         .cross_join(day.select("date", "is_closed"))
         .left_join(networks, ["country", "network_code"])
         .mutate(
@@ -76,7 +75,7 @@ def campaigns(verdicts: ibis.Table, day: ibis.Table, pattern: str) -> ibis.Table
     named = _.client_ref.re_extract(pattern, group).nullif("").fill_null(words.UNKNOWN)
     keys = ["account_id", "campaign", "currency"]
     return (
-        rated(_messages(verdicts.mutate(campaign=named), keys, (), {}))
+        _rated(_messages(verdicts.mutate(campaign=named), keys, (), {}))
         .cross_join(day.select("date"))
         .select(CAMPAIGNS.names)
         .order_by(keys)
@@ -123,22 +122,7 @@ def error_codes(verdicts: ibis.Table, day: ibis.Table) -> ibis.Table:
     )
 
 
-def tallies() -> dict[str, Any]:
-    """Counts by verdict and money of `verdicts`, whose `first` is the first of their reasons."""
-    return {
-        "messages": _.count(),
-        **{name: _.count(where=_.verdict == name) for name in words.VERDICTS},
-        **{
-            f"missing_{reason}": _.count(where=(_.verdict == "missing") & (_.first == reason))
-            for reason in MISSING_REASONS
-        },
-        "spend": _spent(),
-        "spend_unconfirmed": _spent(_.verdict.isin(("missing", "unknown", "suspect"))),
-    }
-
-
-def rated(counted: ibis.Table) -> ibis.Table:
-    """Adds the three rates with their intervals to counts; our own outages are in none of them."""
+def _rated(counted: ibis.Table) -> ibis.Table:
     told = _.messages - _.pending - _.not_expected
     return counted.mutate(
         **rates("missing", _.missing - _.missing_capture_outage, told - _.missing_capture_outage),
@@ -158,7 +142,12 @@ def _messages(
         .group_by(keys)
         .agg(
             **{name: _[name].max() for name in names},
-            **tallies(),
+            messages=_.count(),
+            **{name: _.count(where=_.verdict == name) for name in words.VERDICTS},
+            **{
+                f"missing_{reason}": _.count(where=(_.verdict == "missing") & (_.first == reason))
+                for reason in MISSING_REASONS
+            },
             delivered=_.count(where=_.end.isin(("delivered", "read"))),
             failed=_.count(where=_.end.isin(("failed", "rejected", "undeliverable", "deleted"))),
             expired=_.count(where=_.end == "expired"),
@@ -168,6 +157,8 @@ def _messages(
             latencies=_.latency_ms.quantile(
                 [p / 100 for p in PERCENTILES], where=_.end.isin(("delivered", "read"))
             ),
+            spend=_spent(),
+            spend_unconfirmed=_spent(_.verdict.isin(("missing", "unknown", "suspect"))),
         )
         .mutate(
             **{
@@ -212,16 +203,15 @@ def _orphans(orphans: ibis.Table, currency: str) -> ibis.Table:
 
 
 def rates(name: str, k: Any, n: Any) -> dict[str, Any]:
-    """A rate with its Wilson 95 % interval (Wilson 1927); null where there is nothing to divide."""
+    """A rate with its Wilson 95 % interval; null where there is nothing to divide."""
     size = ibis.ifelse(n > 0, n, ibis.null("int64")).cast("float64")
     share = k.cast("float64") / size
-    spread = Z95 * (share * (1 - share) / size + Z95**2 / (4 * size**2)).sqrt()
-    centre, scale = share + Z95**2 / (2 * size), 1 + Z95**2 / size
+    low, high = wilson(share, size, lambda square: square.sqrt())
     # Rounding may leave the ends a hair outside; no share is below 0 or above 1.
     return {
         f"{name}_rate": share,
-        f"{name}_rate_low": ibis.ifelse(k > 0, (centre - spread) / scale, size * 0),
-        f"{name}_rate_high": ibis.ifelse(k < n, (centre + spread) / scale, size * 0 + 1),
+        f"{name}_rate_low": ibis.ifelse(k > 0, low, size * 0),
+        f"{name}_rate_high": ibis.ifelse(k < n, high, size * 0 + 1),
     }
 
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from reconcile.days import iso
 from reconcile.judge.features import BINS, edges_ms
-from reconcile.judge.statistics import wilson
+from reconcile.judge.statistics import interval
 from reconcile.store import Ledger, Store
 from reconcile.tables import (
     CAMPAIGNS,
@@ -218,7 +218,7 @@ def _networks(month: Month, places: Any, counts: Any, rng: Any, number: int) -> 
     histograms = _histograms(counts["delivered"], faked, rng)
     n = np.maximum(counts["delivered"], 1)
     k = np.where(faked, n // 400, n // 11)
-    low, high = wilson(k, n)
+    low, high = interval(k, n)
     verdicts = np.where(faked, "suspect", np.where(watched, "watch", "normal")).tolist()
     evidence = [
         f"{a:,} of {b:,} deliveries took more than 60 s; this network's own 28 days before: 9.2 %"

@@ -240,7 +240,7 @@ def test_judge_asks_nobody(
 def test_show_reads_what_is_published(reconcile: Callable[..., Called], published: Path) -> None:
     """`show` gives counts as JSON that add up, and money as text."""
     code, out, _ = reconcile("show", "--format", "json")
-    rows = json.loads(out)
+    rows = json.loads(out)["rows"]
     assert (code, sum(row["messages"] for row in rows)) == (0, 800)
     assert all(isinstance(row["spend"], str) for row in rows)
     for by in ("country", "day", "reason", "error-code"):
@@ -251,16 +251,6 @@ def test_show_without_anything(reconcile: Callable[..., Called], published: Path
     """Days without a publication, and a store that is none, are said to be so."""
     assert "nothing is published" in reconcile("show", "--date", "2020-01-01")[2]
     assert "no store at" in reconcile("show", "--store", "nowhere")[2]
-
-
-def test_narrow_terminal(
-    reconcile: Callable[..., Called], published: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """At 80 columns no line is longer, and no number is broken in two."""
-    monkeypatch.setenv("COLUMNS", "80")
-    lines = reconcile("show", "--worst", "3")[1].splitlines()
-    assert max(map(len, lines)) <= 80
-    assert "messages" in lines[1]
 
 
 def test_status_names_days(reconcile: Callable[..., Called], published: Path) -> None:

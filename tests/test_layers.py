@@ -19,6 +19,7 @@ ROOMS: dict[str, set[str]] = {
     "vocabulary": set(),
     "days": {"errors"},
     "moments": set(),
+    "wilson": set(),
     "engine": FACTS | {"moments"},
     "capabilities": {"errors", "vocabulary"},
     "fail_on": {"errors", "vocabulary"},
@@ -26,8 +27,8 @@ ROOMS: dict[str, set[str]] = {
     "tables": FACTS | {"engine", "settings"},
     "store": CORE - {"store", "settings"},
     "border": CORE,
-    "judge": {"errors", "vocabulary", "days", "moments", "tables", "capabilities"},
-    "summarise": {"errors", "vocabulary", "days", "moments", "tables"},
+    "judge": {"errors", "vocabulary", "days", "moments", "wilson", "tables", "capabilities"},
+    "summarise": {"errors", "vocabulary", "days", "moments", "wilson", "tables"},
     "reports": CORE | {"border"},
     "receipts": CORE | {"border"},
     "sendlog": CORE | {"border", "judge", "receipts"},
@@ -55,7 +56,7 @@ ROOMS: dict[str, set[str]] = {
     "selection": {"errors", "engine", "tables", "store", "where"},
     "present": CORE
     | {"judge", "summarise", "reports", "receipts", "explaining", "calibrating"}
-    | {"where", "selection"},
+    | {"wilson", "where", "selection"},
     "frames": CORE | {"where", "selection", "run", "explaining", "present"},
     "exporting": {"errors", "tables", "where", "selection", "frames"},
     "sandbox": FACTS,

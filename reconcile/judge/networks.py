@@ -401,7 +401,7 @@ def _always_narrow(present: Present, past: Past) -> Flags:
     days = timed >= LEAST_TIMED
     share = past.narrow.sum(0, where=days) / np.maximum(days.sum(0), 1)
     total = timed.sum(0) + present.counts["timed"]
-    high = stats.wilson(late.sum(0) + present.counts["slow"], np.maximum(total, 1))[1]
+    high = stats.interval(late.sum(0) + present.counts["slow"], np.maximum(total, 1))[1]
     always: Flags = (days.sum(0) >= 7) & (share >= 0.9) & (high < 0.03)
     return always
 

@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betainc, betaincinv, betaln, gammaln
 
+from reconcile.wilson import wilson
+
 Floats = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
-Z95 = 1.959963984540054
 # Days and networks that the prior of an over-dispersion counts for.
 PRIOR_DAYS = 20.0
 # No traffic is less over-dispersed than that, however smooth a few weeks looked.
@@ -215,16 +216,12 @@ def benjamini_hochberg(p: Floats) -> Floats:
     return q
 
 
-def wilson(k: Any, n: Any) -> tuple[Floats, Floats]:
+def interval(k: Any, n: Any) -> tuple[Floats, Floats]:
     """The ends of the Wilson 95 % interval of k of n; nan where n is 0."""
     k, n = np.asarray(k, float), np.asarray(n, float)
     with np.errstate(invalid="ignore", divide="ignore"):
-        share = k / n
-        spread = Z95 * np.sqrt(share * (1 - share) / n + Z95**2 / (4 * n**2))
-        centre, scale = share + Z95**2 / (2 * n), 1 + Z95**2 / n
-        low = np.where(k > 0, (centre - spread) / scale, n * 0 / n)
-        high = np.where(k < n, (centre + spread) / scale, n / n)
-    return low, high
+        low, high = wilson(k / n, n, np.sqrt)
+        return np.where(k > 0, low, n * 0 / n), np.where(k < n, high, n / n)
 
 
 def _share(k: Any, n: Any, otherwise: Any = 0.5) -> Any:

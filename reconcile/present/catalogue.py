@@ -12,10 +12,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def rules_frame() -> pd.DataFrame:
-    """One row a reason: verdict, reason, when it holds."""
-    import pandas as pd
-
+def all_rules() -> list[tuple[str | None, str, str]]:
+    """Of each reason: its verdict, its name, when it holds."""
     from reconcile.judge.orphans import KINDS
     from reconcile.judge.rules import (
         CONTEXT,
@@ -27,7 +25,7 @@ def rules_frame() -> pd.DataFrame:
     )
 
     cells = dict.fromkeys(tuple(c.split()) for row in GRID for c in row[1:] if " " in c)
-    rows = [
+    return [
         ("confirmed", "", "Record and deciding receipt tell the same end."),
         *((r.verdict, r.name, r.sentence) for r in CONTRADICTIONS),
         *((verdict, reason, GRID_SENTENCES[reason]) for verdict, reason in cells),
@@ -35,7 +33,13 @@ def rules_frame() -> pd.DataFrame:
         *(("(context)", r.name, r.sentence) for r in CONTEXT),
         *(("(orphan)", kind, sentence) for kind, sentence in KINDS.items()),
     ]
-    return pd.DataFrame(rows, columns=["verdict", "reason", "holds when"])
+
+
+def rules_frame() -> pd.DataFrame:
+    """One row a reason: verdict, reason, when it holds."""
+    import pandas as pd
+
+    return pd.DataFrame(all_rules(), columns=["verdict", "reason", "holds when"])
 
 
 def rules_text(form: str) -> str:

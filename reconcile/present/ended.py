@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 from reconcile import engine
 from reconcile.days import basic_iso
 from reconcile.engine import quote
-from reconcile.present.catalogue import rules_frame
-from reconcile.present.odd import odd_line, odd_networks
+from reconcile.present.catalogue import all_rules
+from reconcile.present.odd import odd_line, odd_networks, one_each
 from reconcile.present.text import printable
 from reconcile.present.worst import worst_networks
 from reconcile.store import Store
 from reconcile.tables import CHANGES, REASONS, SUMMARY
 
 if TYPE_CHECKING:
-    from ibis.backends.duckdb import Backend
+    import duckdb
 
 # At most so many lines of one kind.
 NETWORKS_SHOWN, RISES_SHOWN = 3, 2
@@ -33,7 +33,7 @@ def after_run(ended: Any) -> str:
         return ""
     store, settings = ended.store, ended.settings
     memory = settings.memory_limit or engine.half_of_memory()
-    con = engine.connect(memory, settings.threads, store.work / "spill")
+    con = engine.bare(memory, settings.threads, store.work / "spill")
     table = worst_networks(store, con, days)
     lines = [f"- {printable(line)}\n" for line in first_looks(ended, con, days)]
     if not lines:
@@ -41,7 +41,7 @@ def after_run(ended: Any) -> str:
     return f"{table}\nLook first at:\n{''.join(lines)}"
 
 
-def first_looks(ended: Any, con: Backend, days: list[date]) -> Iterator[str]:
+def first_looks(ended: Any, con: duckdb.DuckDBPyConnection, days: list[date]) -> Iterator[str]:
     """A line for each thing, the weightiest first: holes, outages, networks, reasons, changes."""
     store = ended.store
     if ended.holes:
@@ -54,27 +54,26 @@ def first_looks(ended: Any, con: Backend, days: list[date]) -> Iterator[str]:
     yield from _changes(store, con, basic_iso(ended.as_of))
 
 
-def _networks(store: Store, con: Backend, day: date) -> Iterator[str]:
+def _networks(store: Store, con: duckdb.DuckDBPyConnection, day: date) -> Iterator[str]:
     """Outages of ours, networks whose receipts are not to be believed, where a rise is."""
     odd = odd_networks(store, con, [day])
     if odd is None:
         return
-    for span in odd.attrs["outages"]:
+    for span in odd.outages:
         yield f"our own capture, which was down {span} UTC: these losses are in no rate"
-    bad = odd[odd["network_verdict"] != "watch"].drop_duplicates(["country", "network_code"])
-    for row in bad.head(NETWORKS_SHOWN).to_dict("records"):
-        yield odd_line(row)
+    bad = [row for row in one_each(odd.rows) if row["network_verdict"] != "watch"]
+    yield from map(odd_line, bad[:NETWORKS_SHOWN])
     if len(bad) > NETWORKS_SHOWN:
         yield f"{len(bad) - NETWORKS_SHOWN} more such networks: `reconcile show --networks`"
-    for verdict, sentence in odd.attrs["rises"][:RISES_SHOWN]:
+    for verdict, sentence in odd.rises[:RISES_SHOWN]:
         yield f"{verdict} rises: {sentence}"
 
 
-def _reasons(store: Store, con: Backend, days: list[date]) -> Iterator[str]:
+def _reasons(store: Store, con: duckdb.DuckDBPyConnection, days: list[date]) -> Iterator[str]:
     """Of each verdict the reason that most messages have, and the network that has most."""
-    sentences = {row["reason"]: row["holds when"] for row in rules_frame().to_dict("records")}
+    sentences = dict(rule[1:] for rule in all_rules())
     named = ", ".join(map(quote, UNCONFIRMED))
-    rows = con.con.execute(
+    rows = con.execute(
         "SELECT verdict, reason, sum(n)::BIGINT AS messages, count(*), "
         "arg_max(struct_pack(country, network_code, n), n) FROM (SELECT verdict, reason, country, "
         "network_code, sum(messages_first)::BIGINT AS n "
@@ -93,18 +92,18 @@ def _reasons(store: Store, con: Backend, days: list[date]) -> Iterator[str]:
         )
 
 
-def _orphans(store: Store, con: Backend, days: list[date]) -> Iterator[str]:
-    [lone] = con.con.execute(
+def _orphans(store: Store, con: duckdb.DuckDBPyConnection, days: list[date]) -> Iterator[str]:
+    [lone] = con.execute(
         f"SELECT sum(orphans)::BIGINT FROM ({store.query(SUMMARY, days)})"
     ).fetchall()[0]
     if lone:
         yield f"{lone:,} receipts that join no record: `reconcile show --table orphans`"
 
 
-def _changes(store: Store, con: Backend, name: str) -> Iterator[str]:
+def _changes(store: Store, con: duckdb.DuckDBPyConnection, name: str) -> Iterator[str]:
     """What was confirmed when its day was judged before, and is so no longer."""
     condition = "from_verdict = 'confirmed' AND to_verdict <> 'confirmed'"
-    [turned] = con.con.execute(
+    [turned] = con.execute(
         f"SELECT count(*) FROM ({store.query(CHANGES, [name])}) WHERE {condition}"
     ).fetchall()[0]
     if turned:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,7 @@ from reconcile.tables import CONCENTRATIONS, NETWORKS
 from reconcile.where import checked
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from ibis.backends.duckdb import Backend
+    import duckdb
 
 # Worst first.
 ODD = ("contradictory", "suspect", "watch")
@@ -26,16 +26,29 @@ COLUMNS = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Odd:
+    """What is odd about some days.
+
+    Attributes:
+        rows: the rows of `networks` that are odd, the worst first; of a network each span's own.
+        outages: spans in which our own capture was down.
+        rises: verdict and sentence of each place where a rise concentrates.
+    """
+
+    rows: list[dict[str, Any]]
+    outages: list[str]
+    rises: list[tuple[str, str]]
+
+
 def odd_networks(
-    store: Store, con: Backend, days: Iterable[date | str], where: str | None = None
-) -> pd.DataFrame | None:
-    """The rows of `networks` that are odd, the worst first; of a network each span's own.
+    store: Store, con: duckdb.DuckDBPyConnection, days: Iterable[date | str],
+    where: str | None = None,
+) -> Odd | None:  # fmt: skip
+    """The networks that are odd; None where nothing is published for these days.
 
     Args:
-        where: a condition on the table's columns.
-
-    None where nothing is published for these days. What was an outage of ours is in `attrs`, and
-    so is where a rise concentrates.
+        where: a condition on the columns of `networks`.
     """
     days = [str(day) for day in days if store.path(NETWORKS, day).exists()]
     if not days:
@@ -45,36 +58,37 @@ def odd_networks(
     order = f"date, CASE network_verdict {rank} END, NOT is_alert, country, network_code, span"
     named = ", ".join(map(quote, ODD))
     only = f" AND {checked(where, NETWORKS)}" if where is not None else ""
-    frame: pd.DataFrame = (
-        con.con.execute(
-            f"SELECT {', '.join(COLUMNS)} FROM ({rows}) "  # noqa: S608 - our own names
-            f"WHERE network_verdict IN ({named}){only} "
-            f"ORDER BY {order}"
-        )
-        .fetch_arrow_table()
-        .to_pandas(date_as_object=True)
-    )
-    silent = con.con.execute(
+    found = con.execute(
+        f"SELECT {', '.join(COLUMNS)} FROM ({rows}) "  # noqa: S608 - our own names
+        f"WHERE network_verdict IN ({named}){only} "
+        f"ORDER BY {order}"
+    ).fetchall()
+    silent = con.execute(
         f"SELECT DISTINCT unnest(outages) AS o FROM ({rows}) WHERE span = '1d' ORDER BY o"  # noqa: S608
     ).fetchall()
-    where = con.con.execute(
+    rises = con.execute(
         f"SELECT verdict, sentence FROM ({store.query(CONCENTRATIONS, days)}) "  # noqa: S608
         "ORDER BY date, verdict, rank"
     ).fetchall()
-    frame.attrs = {"outages": [row[0] for row in silent], "rises": where}
-    return frame
+    told = [dict(zip(COLUMNS, row, strict=True)) for row in found]
+    return Odd(told, [row[0] for row in silent], rises)
 
 
-def odd_ones(frame: pd.DataFrame, days: list[str]) -> str:
+def one_each(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of each network and day the first of its spans."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in rows:
+        found.setdefault((row["date"], row["country"], row["network_code"]), row)
+    return list(found.values())
+
+
+def odd_ones(found: Odd, days: list[str]) -> str:
     """One line a network, its worst span first; then outages of ours, and where a rise is."""
-    lines = []
-    first = frame.drop_duplicates(["date", "country", "network_code"])
-    for row in first.to_dict("records"):
-        lines.append(odd_line(row))
+    lines = [odd_line(row) for row in one_each(found.rows)]
     if not lines:
         lines.append(f"No network is odd on {', '.join(days)}.")
-    lines += [f"Our own capture was down: {span} UTC" for span in frame.attrs["outages"]]
-    lines += [f"{verdict} rises: {sentence}." for verdict, sentence in frame.attrs["rises"]]
+    lines += [f"Our own capture was down: {span} UTC" for span in found.outages]
+    lines += [f"{verdict} rises: {sentence}." for verdict, sentence in found.rises]
     return "".join(f"{printable(line)}\n" for line in lines)
 
 

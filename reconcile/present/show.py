@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from reconcile import engine
 from reconcile.errors import UsageError
 from reconcile.present import views
+from reconcile.present.odd import COLUMNS as ODD_COLUMNS
 from reconcile.present.odd import odd_networks, odd_ones
-from reconcile.present.text import as_json, plain, render, render_rows
+from reconcile.present.text import as_json, plain, render_rows
 from reconcile.present.worst import compact
 from reconcile.selection import Selection, partitions, rows_query
 from reconcile.settings import Settings
@@ -42,21 +43,21 @@ def show(settings: Settings, wanted: Wanted, by: str) -> str:
     if this.table is VERDICTS and not wanted.asked.start:
         days = days[-MESSAGE_DAYS:]
     con = _connected(settings, store)
-    frame = views.view(store, con, by, days, wanted.worst, wanted.where)
-    if frame is None:
+    rows = views.view(store, con, by, days, wanted.worst, wanted.where)
+    if rows is None:
         raise _nothing(store, this.table)
     over = days[-TREND_DAYS:] if len(days) > 1 and by != "day" else []
     if over:
-        told = views.trends(store, con, by, over, wanted.where)
-        keys = zip(*(frame[name] for name in (*this.keys, "currency")), strict=True)
-        place = len(this.keys)
-        frame.insert(place, "trend", [told.get(key, [None] * len(over)) for key in keys])
+        told, none = views.trends(store, con, by, over, wanted.where), [None] * len(over)
+        for row in rows:
+            row["trend"] = told.get(tuple(row[name] for name in (*this.keys, "currency")), none)
     if wanted.form == "json":
-        return _json(this.table, by, days, wanted, frame.to_dict("records"), over)
+        return _json(this.table, by, days, wanted, rows, over)
     if wanted.form == "csv":
-        return render(frame.drop(columns="trend", errors="ignore"), "csv")
+        return render_rows(this.columns, rows, "csv")
+    names, shown = compact(rows, by)
     legend = {"trend": _trend(over, by)} if over else {}
-    return render(compact(frame, by), wanted.form, _title(by, days, wanted), legend=legend)
+    return render_rows(names, shown, wanted.form, _title(by, days, wanted), legend=legend)
 
 
 def rows_of(settings: Settings, wanted: Wanted, name: str) -> str:
@@ -70,7 +71,7 @@ def rows_of(settings: Settings, wanted: Wanted, name: str) -> str:
     query = rows_query(store, table, asked.start, asked.end)
     if wanted.where is not None:
         query = f"SELECT * FROM ({query}) AS t WHERE {checked(wanted.where, table)}"  # noqa: S608
-    found = Selection(_connected(settings, store).con, table, query, table.names)
+    found = Selection(_connected(settings, store), table, query, table.names)
     few = wanted.worst or (FEW if wanted.form == "table" else None)
     rows = found.arrow(few).to_pylist()
     if wanted.form == "json":
@@ -84,15 +85,15 @@ def networks(settings: Settings, wanted: Wanted) -> str:
     store = Store.open(settings.store)
     days = partitions(store, NETWORKS, wanted.asked.start, wanted.asked.end)
     days = days if wanted.asked.start else days[-1:]
-    frame = odd_networks(store, _connected(settings, store), days, wanted.where)
-    if frame is None:
+    odd = odd_networks(store, _connected(settings, store), days, wanted.where)
+    if odd is None:
         raise _nothing(store, NETWORKS)
-    frame = frame.head(wanted.worst) if wanted.worst else frame
+    rows = odd.rows[: wanted.worst]
     if wanted.form == "table":
-        return odd_ones(frame, days)
+        return odd_ones(replace(odd, rows=rows), days)
     if wanted.form == "json":
-        return _json(NETWORKS, "odd", days, wanted, frame.to_dict("records"), [])
-    return render(frame, wanted.form)
+        return _json(NETWORKS, "odd", days, wanted, rows, [])
+    return render_rows(ODD_COLUMNS, rows, wanted.form)
 
 
 def _json(
@@ -110,7 +111,7 @@ def _json(
 
 def _connected(settings: Settings, store: Store) -> Any:
     memory = settings.memory_limit or engine.half_of_memory()
-    return engine.connect(memory, settings.threads, store.work / "spill")
+    return engine.bare(memory, settings.threads, store.work / "spill")
 
 
 def _nothing(store: Store, table: Table) -> UsageError:

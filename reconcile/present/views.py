@@ -1,4 +1,9 @@
-"""Published tables → the small frames that are shown: sums over days, with their intervals."""
+"""Published tables → the few rows that are shown: sums over days, with their intervals.
+
+Plain SQL and plain rows: `show` has to answer at once.
+"""
+
+# ruff: noqa: S608 - SQL is put together from names of our own; a condition was checked (where.py)
 
 from __future__ import annotations
 
@@ -7,14 +12,17 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from reconcile.store import Store, parquet_query, read_query
+from reconcile.errors import InputError, UsageError
+from reconcile.present.rates import MEASURES, Rate, rate, told_of
+from reconcile.store import Store, parquet_query
 from reconcile.tables import CAMPAIGNS, ERROR_CODES, REASONS, SUMMARY, VERDICTS, Table
 from reconcile.vocabulary import VERDICTS as SIX_VERDICTS
-from reconcile.where import checked
+from reconcile.where import checked, plain
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from ibis.backends.duckdb import Backend
+    import duckdb
+
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,7 @@ class View:
 
     @property
     def columns(self) -> list[str]:
-        """The columns of its frame, in order."""
+        """The columns of its rows, in order."""
         first = [*self.keys, "currency", *self.names]
         if not self.measured:
             return [*first, "messages", "spend"]
@@ -44,11 +52,7 @@ class View:
 
 COUNTS = ("messages", *SIX_VERDICTS)
 MONEY = ("spend", "spend_unconfirmed")
-RATES = tuple(
-    f"{name}_rate{end}"
-    for name in ("missing", "unknown", "suspect")
-    for end in ("", "_low", "_high")
-)
+RATES = tuple(f"{name}_rate{end}" for name in MEASURES for end in ("", "_low", "_high"))
 VIEWS = {
     "network": View(SUMMARY, ("country", "network_code"), ("country_name", "network_name")),
     "country": View(SUMMARY, ("country",), ("country_name",)),
@@ -60,103 +64,106 @@ VIEWS = {
         ERROR_CODES, ("receipt_status", "receipt_error_code"), ("meaning",), measured=False
     ),
 }  # fmt: skip
+# A message as a row of counts, by the definitions of `summary` (summarise.py).
+_MESSAGES = f"""
+    SELECT *, received_at::DATE AS date, strftime(received_at, '%H:00') AS hour, 1 AS messages,
+        {", ".join(f"(verdict = '{name}')::INT AS {name}" for name in SIX_VERDICTS)},
+        (verdict = 'missing' AND reasons[1] IS NOT DISTINCT FROM 'capture_outage')::INT
+            AS missing_capture_outage,
+        coalesce(record_price, 0) AS spend,
+        CASE WHEN verdict IN {MEASURES} THEN coalesce(record_price, 0) ELSE 0 END
+            AS spend_unconfirmed"""
 
 
 def view(
-    store: Store, con: Backend, by: str, days: Iterable[date | str], worst: int | None = None,
-    where: str | None = None,
-) -> Any:  # fmt: skip
-    """A pandas frame with the `columns` of a view: one row a group and currency.
+    store: Store, con: duckdb.DuckDBPyConnection, by: str, days: Iterable[date | str],
+    worst: int | None = None, where: str | None = None,
+) -> list[Row] | None:  # fmt: skip
+    """One row a group and currency, with the `columns` of a view; None: no day has the table.
 
     Args:
         worst: so many rows, those with most messages missing, unknown or suspect.
         where: a condition on the columns of the view's table, on each row before it is added up.
 
-    Returns:
-        None where no day has the table.
+    Raises:
+        UsageError: a condition that cannot be used.
+        InputError: a file of the table cannot be read.
     """
-    from ibis import _
-
     this = VIEWS[by]
-    rows = _rows(store, con, this, days, where)
+    rows = _rows(store, this, days, where)
     if rows is None:
         return None
-    found = _sums(rows, this, [*this.keys, "currency"])
-    order = [_.unconfirmed.desc() if this.measured else _.messages.desc()]
-    if this.in_order and not worst:
-        order = []
-    found = found.order_by([*order, *this.keys, "currency"]).select(this.columns)
-    return _frame(con, found.limit(worst) if worst else found)
+    first = [f"{'unconfirmed' if this.measured else 'messages'} DESC"]
+    order = [*([] if this.in_order and not worst else first), *this.keys, "currency"]
+    limit = f" LIMIT {worst}" if worst else ""
+    asked = f"{_sums(rows, this, ())} ORDER BY {', '.join(order)}{limit}"
+    found = [_rated(row) if this.measured else row for row in _asked(con, this, asked)]
+    return [{name: row[name] for name in this.columns} for row in found]
 
 
 def trends(
-    store: Store, con: Backend, by: str, days: list[str], where: str | None = None
-) -> dict[tuple[str, ...], list[float | None]]:
+    store: Store, con: duckdb.DuckDBPyConnection, by: str, days: list[str],
+    where: str | None = None,
+) -> dict[tuple[str, ...], list[float | None]]:  # fmt: skip
     """Of each group and currency a number a day: its share unconfirmed, else its messages.
 
     None stands for a day on which nothing was to be told.
     """
     this = VIEWS[by]
-    rows = _rows(store, con, this, days, where)
-    if rows is None:
-        return {}
-    daily = _frame(con, _sums(rows, this, [*this.keys, "currency", "date"]))
-    value = daily["messages"]
-    if this.measured:
-        told = daily["messages"] - daily["pending"] - daily["not_expected"]
-        value = daily["unconfirmed"] / told.where(told > 0)
-    keys = [*this.keys, "currency"]
-    wide = (
-        daily[keys]
-        .assign(day=daily["date"].astype(str), value=value)
-        .pivot(index=keys, columns="day", values="value")
-        .reindex(columns=days)
-    )
-    plain = float if this.measured else int
-    values = [[None if v != v else plain(v) for v in row] for row in wide.to_numpy().tolist()]
-    return dict(zip(wide.index.to_list(), values, strict=True))
+    told: dict[tuple[str, ...], list[float | None]] = {}
+    rows = _rows(store, this, days, where)
+    places = {day: at for at, day in enumerate(days)}
+    for row in _asked(con, this, _sums(rows, this, ("date",))) if rows else ():
+        key = tuple(row[name] for name in (*this.keys, "currency"))
+        share = Rate(row["unconfirmed"], told_of(row)).value if this.measured else row["messages"]
+        told.setdefault(key, [None] * len(days))[places[str(row["date"])]] = share
+    return told
 
 
-def _rows(
-    store: Store, con: Backend, this: View, days: Iterable[date | str], where: str | None
-) -> Any:
-    """The rows of the view's table, with the columns that it is keyed by."""
-    from ibis import _
-
+def _rows(store: Store, this: View, days: Iterable[date | str], where: str | None) -> str | None:
+    """SQL of the rows of the view's table, with the columns that are added up."""
     files = [path for path in (store.path(this.table, day) for day in days) if path.exists()]
     if not files:
         return None
-    query = parquet_query(this.table, files)
+    query = f"({parquet_query(this.table, files)}) AS t"
     if where is not None:
-        query = f"SELECT * FROM ({query}) AS t WHERE {checked(where, this.table)}"  # noqa: S608
-    rows = read_query(con, this.table, query)
-    if this.table is not VERDICTS:
-        return rows
-    hour = _.received_at.hour().cast("string").lpad(2, "0") + ":00"
-    return rows.mutate(hour=hour, date=_.received_at.date(), first=_.reasons[0])
+        query += f" WHERE {checked(where, this.table)}"
+    return f"{_MESSAGES if this.table is VERDICTS else 'SELECT *'} FROM {query}"
 
 
-def _sums(rows: Any, this: View, keys: list[str]) -> Any:
+def _sums(rows: str, this: View, further: tuple[str, ...]) -> str:
+    """Rows added up by the view's keys and `further` columns."""
     # Money of several currencies is never added up.
-    from ibis import _
-
-    from reconcile.summarise import rated, tallies
-
-    named = {name: _[name].max() for name in this.names}
-    if not this.measured:
-        added = {"messages": _.messages.sum(), "spend": _.spend.sum()}
-        return rows.group_by(keys).agg(**named, **added)
-    counted = (*COUNTS, *MONEY, "missing_capture_outage")
-    of_messages = tallies()
-    added = (
-        {name: of_messages[name] for name in counted}
-        if this.table is VERDICTS
-        else {name: _[name].sum() for name in counted}
-    )
-    grouped = rows.group_by(keys).agg(**named, **added)
-    return rated(grouped).mutate(unconfirmed=_.missing + _.unknown + _.suspect)
+    keys = [*this.keys, "currency", *further]
+    counted = (*COUNTS, "missing_capture_outage") if this.measured else ("messages",)
+    added = [
+        *(f"max({name}) AS {name}" for name in this.names),
+        *(f"sum({name})::BIGINT AS {name}" for name in counted),
+        *(f"sum({name}) AS {name}" for name in (MONEY if this.measured else MONEY[:1])),
+    ]
+    if this.measured:
+        added.append(f"sum({' + '.join(MEASURES)})::BIGINT AS unconfirmed")
+    return f"SELECT {', '.join([*keys, *added])} FROM ({rows}) GROUP BY {', '.join(keys)}"
 
 
-def _frame(con: Backend, rows: Any) -> pd.DataFrame:
-    frame: pd.DataFrame = con.to_pyarrow(rows).to_pandas(date_as_object=True)
-    return frame
+def _rated(row: Row) -> Row:
+    for name in MEASURES:
+        found = rate(name, row)
+        low, high = found.ends or (None, None)
+        row |= {f"{name}_rate": found.value, f"{name}_rate_low": low, f"{name}_rate_high": high}
+    return row
+
+
+def _asked(con: duckdb.DuckDBPyConnection, this: View, query: str) -> list[Row]:
+    import duckdb
+
+    try:
+        found = con.execute(query)
+        names = [column[0] for column in found.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    except (duckdb.DataError, duckdb.NotSupportedError) as error:
+        raise UsageError(
+            f"the filter does not fit table {this.table.name}: {plain(error)}"
+        ) from None
+    except duckdb.Error as error:
+        raise InputError(f"table {this.table.name} cannot be read: {plain(error)}") from None

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from reconcile.present import numbers
 from reconcile.present.catalogue import rules_frame
-from reconcile.present.report import numbers
+from reconcile.present.rates import MEASURES, rate, totals
 from reconcile.present.report.gather import LOST, Gathered
 from reconcile.present.report.headline import LOSERS
-from reconcile.present.report.rates import MEASURES, rate, totals
 from reconcile.vocabulary import ERROR_CODES
 
 SHOWN_CODES = 20

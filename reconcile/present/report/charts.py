@@ -9,11 +9,11 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from reconcile.judge.features import BINS, edges_ms
+from reconcile.present.numbers import MONTHS
+from reconcile.present.rates import MEASURES
 from reconcile.present.report.causes import Loss
 from reconcile.present.report.headline import LOSERS
 from reconcile.present.report.latency import Latency
-from reconcile.present.report.numbers import MONTHS
-from reconcile.present.report.rates import MEASURES
 
 WIDE, NARROW = 1060, 350
 TICKS_MS = {100: "0.1 s", 1_000: "1 s", 10_000: "10 s", 60_000: "1 min", 600_000: "10 min",

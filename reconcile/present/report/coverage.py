@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from reconcile.present.report import numbers
+from reconcile.present import numbers
 from reconcile.present.report.gather import Gathered
 from reconcile.present.text import NOTHING
 

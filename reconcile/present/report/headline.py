@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from reconcile.present.report import numbers
+from reconcile.present import numbers
+from reconcile.present.rates import MEASURES, confirmed, rate, totals
 from reconcile.present.report.gather import COUNTS, LOST, Gathered
-from reconcile.present.report.rates import MEASURES, confirmed, rate, totals
 from reconcile.present.text import NOTHING
 
 if TYPE_CHECKING:

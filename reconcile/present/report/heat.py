@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from reconcile.judge.networks import LEAST_MESSAGES
+from reconcile.present.rates import MEASURES, rate, unconfirmed
 from reconcile.present.report.gather import Gathered
-from reconcile.present.report.rates import MEASURES, rate, unconfirmed
 from reconcile.vocabulary import UNKNOWN
 
 if TYPE_CHECKING:

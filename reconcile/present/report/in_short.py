@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconcile.present.report import numbers
+from reconcile.present import numbers
+from reconcile.present.rates import confirmed, rate, totals
 from reconcile.present.report.causes import losers
 from reconcile.present.report.coverage import spans
 from reconcile.present.report.gather import COUNTS, Gathered
 from reconcile.present.report.places import OddNetwork
-from reconcile.present.report.rates import confirmed, rate, totals
 
 BELIEVED_NO_MORE = ("suspect", "contradictory")
 NAMED = 3

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from reconcile.judge.features import BINS, SLOW_BIN, edges_ms
-from reconcile.present.report import numbers
+from reconcile.present import numbers
 from reconcile.present.report.gather import Gathered
 from reconcile.present.report.heat import place
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from reconcile import __version__
 from reconcile.errors import DiskError, UsageError
-from reconcile.present.report import numbers
+from reconcile.present import numbers
 from reconcile.settings import Settings
 
 NEEDED = ("jinja2", "vl_convert")

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from reconcile.present import numbers
 from reconcile.present.odd import ODD
-from reconcile.present.report import numbers
+from reconcile.present.rates import MEASURES, Rate, rate, unconfirmed
 from reconcile.present.report.gather import Gathered
 from reconcile.present.report.heat import place
-from reconcile.present.report.rates import MEASURES, Rate, rate, unconfirmed
 
 if TYPE_CHECKING:
     import pandas as pd

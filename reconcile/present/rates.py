@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from reconcile.present.report.numbers import between, percent
+from reconcile.present.numbers import between, percent
+from reconcile.wilson import wilson
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,12 +30,10 @@ class Rate:
     @property
     def ends(self) -> tuple[float, float] | None:
         """The interval's two ends."""
-        from reconcile.judge.statistics import wilson
-
         if not self.n:
             return None
-        low, high = wilson(self.k, self.n)
-        return float(low), float(high)
+        low, high = wilson(self.k / self.n, self.n, math.sqrt)
+        return low if self.k else 0.0, high if self.k < self.n else 1.0
 
     @property
     def words(self) -> str:
@@ -47,15 +47,18 @@ def rate(measure: str, sums: Mapping[Any, Any]) -> Rate:
 
     Messages that an outage of our own capture swallowed are in no rate of missing ones.
     """
-    told = int(sums["messages"]) - int(sums["pending"]) - int(sums["not_expected"])
     outage = int(sums["missing_capture_outage"]) if measure == "missing" else 0
-    return Rate(int(sums[measure]) - outage, told - outage)
+    return Rate(int(sums[measure]) - outage, told_of(sums) - outage)
 
 
 def confirmed(sums: Mapping[Any, Any]) -> Rate:
     """Which part of the messages that can be told is confirmed."""
-    told = int(sums["messages"]) - int(sums["pending"]) - int(sums["not_expected"])
-    return Rate(int(sums["confirmed"]), told)
+    return Rate(int(sums["confirmed"]), told_of(sums))
+
+
+def told_of(sums: Mapping[Any, Any]) -> int:
+    """How many messages can be told of: a receipt of theirs was due."""
+    return int(sums["messages"]) - int(sums["pending"]) - int(sums["not_expected"])
 
 
 def unconfirmed(sums: Mapping[Any, Any]) -> int:
