@@ -230,7 +230,7 @@ def _answers(given: dict[str, Any]) -> dict[str, Any]:
         given = given | {"dlr": [told] if told else []}
         if told:
             files, _ = find([told])
-            click.echo(f"  {len(files):,} files" if files else "  no file yet: it may come later")
+            click.echo(f"  files there now: {len(files):,}")
     asked = {
         "store": ("Folder of the tables", "store"),
         "products": ("Products that you send with: SMS, MESSAGES, or both with a comma", "SMS"),

@@ -110,6 +110,13 @@ def set_moment(con: ibis.backends.duckdb.Backend, as_of: datetime) -> None:
     con.con.execute(f"SET VARIABLE as_of = TIMESTAMPTZ {quote(as_of.isoformat())}")
 
 
+def memory_of(con: ibis.backends.duckdb.Backend) -> int:
+    """The engine's memory limit in bytes, as it says itself (`1.8 GiB`)."""
+    [told] = con.con.execute("SELECT current_setting('memory_limit')").fetchone() or ("",)
+    number, unit = str(told).split()
+    return int(float(number) * 1024 ** ("bytes", "KiB", "MiB", "GiB", "TiB").index(unit))
+
+
 def quote(text: str) -> str:
     """A string literal of SQL."""
     return "'" + text.replace("'", "''") + "'"

@@ -13,11 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from reconcile import conversions
+from reconcile import conversions, cutting
 from reconcile import vocabulary as words
 from reconcile.days import DAY, basic_iso, days_between, iso, matures_at, parse_moment
 from reconcile.engine import moment, quote, set_moment, without_collector
@@ -31,8 +32,10 @@ from reconcile.store import (
     Staged,
     Store,
     compiled,
+    disk,
     in_order,
     parquet_query,
+    proven,
     write_parquet,
 )
 from reconcile.tables import (
@@ -64,6 +67,8 @@ FEW = (
 )  # fmt: skip
 
 
+# The key, beginning with what tells one from another.
+VERDICTS_ORDER = "message_id, account_id, product"
 # Settings that are in no expression of the core: whatever they are, it is compiled alike.
 _IN_NO_EXPRESSION = {
     "store", "dlr", "dlr_sql", "send_log", "base_url", "accounts", "account_id", "capabilities",
@@ -290,8 +295,10 @@ def judge_orphans(bench: Bench, day: date | None, *, covered: bool, closed: bool
 
 
 def _judge_messages(bench: Bench, day: date) -> Staged:
-    bench.lay("records_of_day", bench.store.query(RECORDS, [day]))
-    bench.lay("receipts_in_reach", bench.store.query(RECEIPTS, receipt_days(bench, day)))
+    records = bench.store.query(RECORDS, [day])
+    receipts = bench.store.query(RECEIPTS, receipt_days(bench, day))
+    bench.lay("records_of_day", records)
+    bench.lay("receipts_in_reach", receipts)
     owners = bench.ask(
         "SELECT count(*) AS n FROM (SELECT DISTINCT account_id, product FROM records_of_day)"
     )
@@ -303,11 +310,40 @@ def _judge_messages(bench: Bench, day: date) -> Staged:
         f"verdicts_{several}_{logged}", VERDICTS,
         lambda: _verdicts(bench, several_owners=several, logged=logged),
     )  # fmt: skip
-    order = ", ".join(("message_id", *(("account_id", "product") if several else ())))
-    with in_order(bench.con, view, order, FEW, _words(bench)) as ordered:
-        staged = bench.store.write_view(bench.con, ordered, VERDICTS, str(day), bench.as_of)
-    bench.lay("verdicts_of_day", parquet_query(VERDICTS, [staged.path]))
-    return staged
+    path = bench.store.place(VERDICTS, day)
+    spans = cutting.spans_of(bench.con, records)
+    if spans == cutting.ALL:
+        rows = _write_verdicts(bench, view, path)
+    else:
+        with cutting.cut(bench.con, receipts, spans, bench.store.staging / "receipts") as theirs:
+            own = [{"records_of_day": span.of(records), "receipts_in_reach": heard}
+                   for span, heard in zip(spans, theirs, strict=True)]  # fmt: skip
+            rows = _write_in_spans(bench, view, path, own)
+        bench.lay("records_of_day", records)
+        bench.lay("receipts_in_reach", receipts)
+    bench.lay("verdicts_of_day", parquet_query(VERDICTS, [path]))
+    return Staged(VERDICTS.name, str(day), path, rows)
+
+
+def _write_verdicts(bench: Bench, view: str, path: Path) -> int:
+    """Writes a view of verdicts in order; returns how many they are."""
+    with in_order(bench.con, view, VERDICTS_ORDER, FEW, _words(bench)) as ordered:
+        return write_parquet(bench.con, ordered, VERDICTS, path, bench.as_of)
+
+
+def _write_in_spans(bench: Bench, view: str, path: Path, own: list[dict[str, str]]) -> int:
+    """The same, a span after the other; `own`: what each lets the views read that `view` is of."""
+    aside = bench.store.staging / "spans"
+    with disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with cutting.joined(path, VERDICTS, bench.as_of, FEW) as take:
+        for n, queries in enumerate(own):
+            for name, query in queries.items():
+                bench.lay(name, query)
+            with in_order(bench.con, view, VERDICTS_ORDER, FEW, _words(bench)) as ordered:
+                take(cutting.write_span(bench.con, ordered, aside / f"{n}.parquet"))
+    aside.rmdir()
+    return proven(bench.con, path, VERDICTS)
 
 
 def _mask_outages(bench: Bench, staged: Staged, counts: dict[str, int]) -> None:
@@ -328,9 +364,14 @@ def _mask_outages(bench: Bench, staged: Staged, counts: dict[str, int]) -> None:
         "masked", VERDICTS, lambda: core.masked(table("verdicts_of_day"), table("outages"))
     )
     aside = staged.path.with_name("masked.parquet")
-    order = "message_id, account_id, product"
-    with in_order(bench.con, view, order, FEW, _words(bench)) as ordered:
-        write_parquet(bench.con, ordered, VERDICTS, aside, bench.as_of)
+    verdicts = parquet_query(VERDICTS, [staged.path])
+    spans = cutting.spans_of(bench.con, verdicts)
+    if spans == cutting.ALL:
+        _write_verdicts(bench, view, aside)
+    else:
+        own = [{"verdicts_of_day": span.of(verdicts)} for span in spans]
+        _write_in_spans(bench, view, aside, own)
+    bench.lay("verdicts_of_day", verdicts)
     aside.replace(staged.path)
 
 

@@ -142,7 +142,7 @@ class Store:
             if not create:
                 raise UsageError(f"no store at {root}: `reconcile run` makes one, --store names it")
             refuse_others(root)
-            with _disk(root):
+            with disk(root):
                 root.mkdir(parents=True, exist_ok=True)
             write_json(marker, {"format": FORMAT, "package_version": __version__})
         found = read_json(marker).get("format")
@@ -160,7 +160,7 @@ class Store:
         Raises:
             LockedError: another run holds it.
         """
-        with _disk(self.root):
+        with disk(self.root):
             self.work.mkdir(exist_ok=True, mode=0o700)  # what is under way holds numbers
             handle = (self.work / "lock").open("a+")
         with handle:
@@ -227,15 +227,19 @@ class Store:
         self, con: Backend, view: str, table: Table, day: date | str, as_of: datetime
     ) -> Staged:
         """Stages one partition from a view that `prepared` has made."""
-        path = self.staging / _partition(table, day)
+        path = self.place(table, day)
         rows = write_parquet(con, view, table, path, as_of)
         return Staged(table.name, str(day), path, rows)
+
+    def place(self, table: Table, day: date | str) -> Path:
+        """Where a partition is staged."""
+        return self.staging / _partition(table, day)
 
     def publish(self, staged: Iterable[Staged]) -> None:
         """Puts staged partitions in their places, each by one rename."""
         for part in staged:
             target = self.path(BY_NAME[part.table], part.day)
-            with _disk(target):
+            with disk(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 part.path.replace(target)
                 _sync(target.parent)
@@ -408,6 +412,26 @@ def in_order(con: Backend, view: str, order: str, few: Iterable[str], words: str
         con.con.execute(undo)
 
 
+@contextmanager
+def copying(path: Path, what: str) -> Iterator[None]:
+    """What the engine cannot write is one line of ours.
+
+    Raises:
+        DiskError: the disk refused.
+        InputError: the engine ran out of memory.
+    """
+    import duckdb
+
+    try:
+        yield
+    except duckdb.IOException as error:
+        raise DiskError(f"{path} cannot be written: {_first_line(error)}") from None
+    except duckdb.OutOfMemoryException:
+        raise InputError(
+            f"{what} does not fit in memory: raise memory_limit, or give temp_directory more room"
+        ) from None
+
+
 def write_parquet(con: Backend, view: str, table: Table, path: Path, as_of: datetime) -> int:
     """Writes a view of `prepared` to one synced parquet file and counts its rows.
 
@@ -416,26 +440,27 @@ def write_parquet(con: Backend, view: str, table: Table, path: Path, as_of: date
         DiskError: the disk refused.
         InputError: the engine ran out of memory.
     """
-    import duckdb
-
     metadata = ", ".join(f"{quote(k)}: {quote(v)}" for k, v in file_metadata(table, as_of).items())
-    with _disk(path):
+    with disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with copying(path, f"table {table.name}"):
         con.con.execute(
             f"COPY (FROM {view}) TO {quote(str(path))} (FORMAT parquet, "
             f"COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE {ROW_GROUP_ROWS}, "
             f"DICTIONARY_SIZE_LIMIT {DICTIONARY_WORDS}, "
             f"KV_METADATA {{{metadata}}})"
         )
-    except duckdb.IOException as error:
-        raise DiskError(f"{path} cannot be written: {_first_line(error)}") from None
-    except duckdb.OutOfMemoryException:
-        raise InputError(
-            f"table {table.name} does not fit in memory: raise memory_limit, or give "
-            "temp_directory more room"
-        ) from None
-    with _disk(path):
+    return proven(con, path, table)
+
+
+def proven(con: Backend, path: Path, table: Table) -> int:
+    """Syncs a file that was written and counts its rows.
+
+    Raises:
+        ContractError: a required column holds a null.
+        DiskError: the disk refused.
+    """
+    with disk(path):
         if table.private:
             path.chmod(0o600)
         _sync(path)
@@ -505,7 +530,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Replaces a JSON file as a whole, synced before it takes its place."""
-    with _disk(path):
+    with disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = _fresh(path)
         fresh.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -520,7 +545,7 @@ def _fresh(path: Path) -> Path:
 
 
 @contextmanager
-def _disk(path: Path) -> Iterator[None]:
+def disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

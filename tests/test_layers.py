@@ -35,7 +35,9 @@ ROOMS: dict[str, set[str]] = {
     "conversions": CORE | {"border"},
     "networking": CORE | {"judge", "capabilities"},
     "calibrating": CORE | {"judge", "networking"},
-    "judging": CORE | {"judge", "summarise", "sendlog", "networking", "conversions"},
+    "cutting": {"engine", "tables", "store"},
+    "judging": CORE
+    | {"judge", "summarise", "sendlog", "networking", "conversions", "cutting"},
     "healing": CORE | {"judging", "sendlog"},
     "run": CORE | {"border"},
     "outcome": CORE | {"fail_on", "run"},

@@ -12,6 +12,7 @@ from reconcile import engine
 from reconcile.days import basic_iso
 from reconcile.engine import quote
 from reconcile.present.catalogue import all_rules
+from reconcile.present.numbers import plural
 from reconcile.present.odd import odd_line, odd_networks, one_each
 from reconcile.present.text import printable
 from reconcile.present.worst import worst_networks
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 # At most so many lines of one kind.
 NETWORKS_SHOWN, RISES_SHOWN = 3, 2
+NOTHING_STANDS_OUT = "Nothing stands out: every receipt is here, or is not due.\n"
 UNCONFIRMED = ("missing", "unknown", "suspect")
 
 
@@ -36,9 +38,8 @@ def after_run(ended: Any) -> str:
     con = engine.bare(memory, settings.threads, store.work / "spill")
     table = worst_networks(store, con, days)
     lines = [f"- {printable(line)}\n" for line in first_looks(ended, con, days)]
-    if not lines:
-        return f"{table}\nNothing stands out: every receipt is here, or is not due.\n"
-    return f"{table}\nLook first at:\n{''.join(lines)}"
+    looks = f"Look first at:\n{''.join(lines)}" if lines else NOTHING_STANDS_OUT
+    return "\n".join(filter(None, (table, looks)))
 
 
 def first_looks(ended: Any, con: duckdb.DuckDBPyConnection, days: list[date]) -> Iterator[str]:
@@ -97,7 +98,8 @@ def _orphans(store: Store, con: duckdb.DuckDBPyConnection, days: list[date]) -> 
         f"SELECT sum(orphans)::BIGINT FROM ({store.query(SUMMARY, days)})"
     ).fetchall()[0]
     if lone:
-        yield f"{lone:,} receipts that join no record: `reconcile show --table orphans`"
+        receipts = plural(lone, "receipt that joins", "receipts that join")
+        yield f"{receipts} no record: `reconcile show --table orphans`"
 
 
 def _changes(store: Store, con: duckdb.DuckDBPyConnection, name: str) -> Iterator[str]:
@@ -108,7 +110,7 @@ def _changes(store: Store, con: duckdb.DuckDBPyConnection, name: str) -> Iterato
     ).fetchall()[0]
     if turned:
         yield (
-            f"{turned:,} messages that were confirmed before and are not now: "
+            f"what was confirmed before and is not now, {plural(turned, 'message')}: "
             f'`reconcile show --table changes --where "{condition}"`'
         )
 

@@ -1,0 +1,168 @@
+"""Cuts a day that the memory cannot hold into spans of message ids, each judged by itself.
+
+A message, its receipts and its place in the sorted table go by its id, so what was judged span by
+span is, put together, what one judging of them all would have been.
+"""
+
+# ruff: noqa: S608 - SQL is put together from names of our own; texts of others are quoted
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from reconcile.engine import memory_of, quote
+from reconcile.store import copying, disk
+from reconcile.tables import Table, file_metadata
+
+if TYPE_CHECKING:
+    from ibis.backends.duckdb import Backend
+
+# With so many bytes for each message the engine judges a day at once about as fast as it can; in a
+# span it gets more, so that nothing is written aside (measured: tests/benchmarks/HISTORY.md).
+BYTES_AT_ONCE, BYTES_IN_A_SPAN = 350, 2000
+# Ids that are looked at for each span, to find where it ends.
+SAMPLE = 500
+
+
+@dataclass(frozen=True)
+class Span:
+    """Message ids from `first` on and before `end`; "" and None are the ends of all ids."""
+
+    first: str = ""
+    end: str | None = None
+
+    @property
+    def condition(self) -> str:
+        """What holds for its rows, as SQL."""
+        before = f" AND message_id < {quote(self.end)}" if self.end is not None else ""
+        return f"message_id >= {quote(self.first)}{before}"
+
+    def of(self, query: str) -> str:
+        """Its rows of a query."""
+        return f"SELECT * FROM ({query}) WHERE {self.condition}"
+
+
+ALL = (Span(),)
+
+
+def spans_of(con: Backend, records: str) -> tuple[Span, ...]:
+    """The spans in which a day's records are to be judged: one that is all, where memory allows.
+
+    Args:
+        con: the engine, with its limit.
+        records: SQL of the records.
+    """
+    memory = memory_of(con)
+    [rows] = con.con.execute(f"SELECT count(*) FROM ({records})").fetchone() or (0,)
+    if rows * BYTES_AT_ONCE <= memory:
+        return ALL
+    wanted = math.ceil(rows * BYTES_IN_A_SPAN / memory)
+    every = max(rows // (wanted * SAMPLE), 1)
+    sample = con.con.execute(
+        f"SELECT message_id FROM ({records}) WHERE hash(message_id) % {every} = 0 ORDER BY ALL"
+    ).fetchall()
+    cuts = sorted({sample[len(sample) * n // wanted][0] for n in range(1, wanted) if sample})
+    return tuple(Span(*ends) for ends in zip(["", *cuts], [*cuts, None], strict=True))
+
+
+@contextmanager
+def cut(con: Backend, query: str, spans: tuple[Span, ...], folder: Path) -> Iterator[list[str]]:
+    """Writes the rows of a query aside, once, so that each span reads its own alone.
+
+    Yields:
+        SQL of each span's rows; their files are gone afterwards.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    which = " ".join(
+        f"WHEN message_id < {quote(span.end)} THEN {n}"
+        for n, span in enumerate(spans)
+        if span.end is not None
+    )
+    copy = (
+        f"COPY (SELECT *, CASE {which} ELSE {len(spans) - 1} END AS span FROM ({query})) "
+        f"TO {quote(str(folder))} (FORMAT parquet, PARTITION_BY (span), COMPRESSION lz4_raw)"
+    )
+    try:
+        with copying(folder, "a day"):
+            con.con.execute(copy)
+        yield [_rows(folder / f"span={n}", query) for n in range(len(spans))]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _rows(folder: Path, query: str) -> str:
+    if not folder.exists():
+        return f"SELECT * FROM ({query}) LIMIT 0"
+    files = quote(str(folder / "*.parquet"))
+    return f"SELECT * EXCLUDE (span) FROM read_parquet({files}, hive_partitioning = true)"
+
+
+def write_span(con: Backend, view: str, path: Path) -> Path:
+    """Writes a span's rows aside, to be read once."""
+    with disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with copying(path, "a span of a day"):
+        con.con.execute(
+            f"COPY (FROM {view}) TO {quote(str(path))} (FORMAT parquet, COMPRESSION lz4_raw)"
+        )
+    return path
+
+
+@contextmanager
+def joined(
+    path: Path, table: Table, as_of: datetime, few: Iterable[str]
+) -> Iterator[Callable[[Path], None]]:
+    """One file of a table, to which span after span is added while the engine makes the next.
+
+    Args:
+        path: the file.
+        table: its contract.
+        as_of: as its metadata tell it.
+        few: columns of few words.
+
+    Yields:
+        What takes the file of a span, in order, and drops it when it is added.
+
+    Raises:
+        DiskError: the disk refused.
+    """
+    import pyarrow.parquet as pq
+
+    schema = table.schema
+    lists = [f"{c.name}.list.element" for c in table.columns if pa.types.is_list(c.type)]
+    with (
+        disk(path),
+        ThreadPoolExecutor(1) as beside,
+        pq.ParquetWriter(
+            path, schema, compression="zstd", compression_level=1, store_schema=False,
+            use_dictionary=[*few, *lists],
+        ) as whole,
+    ):  # fmt: skip
+        under_way: list[Future[None]] = []
+
+        def add(span: Path) -> None:
+            with pq.ParquetFile(span) as rows:
+                for group in range(rows.num_row_groups):
+                    whole.write_table(rows.read_row_group(group).cast(schema))
+            span.unlink()
+
+        def take(span: Path) -> None:
+            for earlier in under_way:
+                earlier.result()  # no more than one waits: their files take room
+            under_way[:] = [beside.submit(add, span)]
+
+        yield take
+        for last in under_way:
+            last.result()
+        whole.add_key_value_metadata(file_metadata(table, as_of))
