@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # With so many bytes for each message the engine judges a day at once about as fast as it can; in a
 # span it gets more, so that nothing is written aside (measured: tests/benchmarks/HISTORY.md).
-BYTES_AT_ONCE, BYTES_IN_A_SPAN = 350, 2000
+BYTES_AT_ONCE, BYTES_IN_A_SPAN = 350, 1500
 # Ids that are looked at for each span, to find where it ends.
 SAMPLE = 500
 
@@ -84,13 +84,14 @@ def cut(con: Backend, query: str, spans: tuple[Span, ...], folder: Path) -> Iter
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    which = " ".join(
+    cases = " ".join(
         f"WHEN message_id < {quote(span.end)} THEN {n}"
         for n, span in enumerate(spans)
         if span.end is not None
     )
+    which = f"CASE {cases} ELSE {len(spans) - 1} END" if cases else "0"
     copy = (
-        f"COPY (SELECT *, CASE {which} ELSE {len(spans) - 1} END AS span FROM ({query})) "
+        f"COPY (SELECT *, {which} AS span FROM ({query})) "
         f"TO {quote(str(folder))} (FORMAT parquet, PARTITION_BY (span), COMPRESSION lz4_raw)"
     )
     try:
@@ -108,13 +109,13 @@ def _rows(folder: Path, query: str) -> str:
     return f"SELECT * EXCLUDE (span) FROM read_parquet({files}, hive_partitioning = true)"
 
 
-def write_span(con: Backend, view: str, path: Path) -> Path:
+def write_span(con: Backend, rows: str, path: Path) -> Path:
     """Writes a span's rows aside, to be read once."""
     with disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with copying(path, "a span of a day"):
         con.con.execute(
-            f"COPY (FROM {view}) TO {quote(str(path))} (FORMAT parquet, COMPRESSION lz4_raw)"
+            f"COPY (FROM {rows}) TO {quote(str(path))} (FORMAT parquet, COMPRESSION lz4_raw)"
         )
     return path
 

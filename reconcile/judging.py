@@ -315,7 +315,7 @@ def _judge_messages(bench: Bench, day: date) -> Staged:
     if spans == cutting.ALL:
         rows = _write_verdicts(bench, view, path)
     else:
-        with cutting.cut(bench.con, receipts, spans, bench.store.staging / "receipts") as theirs:
+        with cutting.cut(bench.con, receipts, spans, bench.store.staging / "cut") as theirs:
             own = [{"records_of_day": span.of(records), "receipts_in_reach": heard}
                    for span, heard in zip(spans, theirs, strict=True)]  # fmt: skip
             rows = _write_in_spans(bench, view, path, own)
@@ -340,8 +340,8 @@ def _write_in_spans(bench: Bench, view: str, path: Path, own: list[dict[str, str
         for n, queries in enumerate(own):
             for name, query in queries.items():
                 bench.lay(name, query)
-            with in_order(bench.con, view, VERDICTS_ORDER, FEW, _words(bench)) as ordered:
-                take(cutting.write_span(bench.con, ordered, aside / f"{n}.parquet"))
+            ordered = f"(SELECT * FROM {view} ORDER BY {VERDICTS_ORDER})"
+            take(cutting.write_span(bench.con, ordered, aside / f"{n}.parquet"))
     aside.rmdir()
     return proven(bench.con, path, VERDICTS)
 
