@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # With so many bytes for each message the engine judges a day at once about as fast as it can; in a
 # span it gets more, so that nothing is written aside (measured: tests/benchmarks/HISTORY.md).
-BYTES_AT_ONCE, BYTES_IN_A_SPAN = 350, 1500
+BYTES_AT_ONCE, BYTES_IN_A_SPAN = 200, 1500
 # Ids that are looked at for each span, to find where it ends.
 SAMPLE = 500
 
@@ -41,15 +41,10 @@ class Span:
     first: str = ""
     end: str | None = None
 
-    @property
-    def condition(self) -> str:
-        """What holds for its rows, as SQL."""
-        before = f" AND message_id < {quote(self.end)}" if self.end is not None else ""
-        return f"message_id >= {quote(self.first)}{before}"
-
     def of(self, query: str) -> str:
         """Its rows of a query."""
-        return f"SELECT * FROM ({query}) WHERE {self.condition}"
+        before = f" AND message_id < {quote(self.end)}" if self.end is not None else ""
+        return f"SELECT * FROM ({query}) WHERE message_id >= {quote(self.first)}{before}"
 
 
 ALL = (Span(),)
@@ -76,8 +71,14 @@ def spans_of(con: Backend, records: str) -> tuple[Span, ...]:
 
 
 @contextmanager
-def cut(con: Backend, query: str, spans: tuple[Span, ...], folder: Path) -> Iterator[list[str]]:
+def cut(
+    con: Backend, query: str, spans: tuple[Span, ...], folder: Path, blank: Iterable[str] = ()
+) -> Iterator[list[str]]:
     """Writes the rows of a query aside, once, so that each span reads its own alone.
+
+    Args:
+        con, query, spans, folder: what is cut, and where to; what the folder holds goes.
+        blank: columns that nobody will read, and which are null therefore.
 
     Yields:
         SQL of each span's rows; their files are gone afterwards.
@@ -90,8 +91,10 @@ def cut(con: Backend, query: str, spans: tuple[Span, ...], folder: Path) -> Iter
         if span.end is not None
     )
     which = f"CASE {cases} ELSE {len(spans) - 1} END" if cases else "0"
+    nulls = ", ".join(f"CASE WHEN false THEN {name} END AS {name}" for name in blank)
+    columns = f"* REPLACE ({nulls})" if nulls else "*"
     copy = (
-        f"COPY (SELECT *, {which} AS span FROM ({query})) "
+        f"COPY (SELECT {columns}, {which} AS span FROM ({query})) "
         f"TO {quote(str(folder))} (FORMAT parquet, PARTITION_BY (span), COMPRESSION lz4_raw)"
     )
     try:

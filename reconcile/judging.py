@@ -67,6 +67,8 @@ FEW = (
 )  # fmt: skip
 
 
+# Columns of `records` that no rule and no table of verdicts reads.
+NOT_JUDGED = ("record_id", "asked_at")
 # The key, beginning with what tells one from another.
 VERDICTS_ORDER = "message_id, account_id, product"
 # Settings that are in no expression of the core: whatever they are, it is compiled alike.
@@ -315,10 +317,14 @@ def _judge_messages(bench: Bench, day: date) -> Staged:
     if spans == cutting.ALL:
         rows = _write_verdicts(bench, view, path)
     else:
-        with cutting.cut(bench.con, receipts, spans, bench.store.staging / "cut") as theirs:
-            own = [{"records_of_day": span.of(records), "receipts_in_reach": heard}
-                   for span, heard in zip(spans, theirs, strict=True)]  # fmt: skip
-            rows = _write_in_spans(bench, view, path, own)
+        aside = bench.store.staging / "cut"
+        with (
+            cutting.cut(bench.con, records, spans, aside / "records", NOT_JUDGED) as own,
+            cutting.cut(bench.con, receipts, spans, aside / "receipts") as heard,
+        ):
+            pairs = [{"records_of_day": mine, "receipts_in_reach": theirs}
+                     for mine, theirs in zip(own, heard, strict=True)]  # fmt: skip
+            rows = _write_in_spans(bench, view, path, pairs)
         bench.lay("records_of_day", records)
         bench.lay("receipts_in_reach", receipts)
     bench.lay("verdicts_of_day", parquet_query(VERDICTS, [path]))

@@ -61,7 +61,9 @@ def judged(
         assert min(used) > 5
         monkeypatch.undo()
     con.disconnect()
-    assert not {"cut", "spans"} & {path.name for path in store.staging.iterdir()}
+    assert not [
+        path for path in store.staging.rglob("*") if {"cut", "spans"} & {*path.parts[-3:-1]}
+    ]
     return store
 
 
@@ -160,7 +162,10 @@ def test_spans_hold_every_id_once(
     ends = [(span.first, span.end) for span in spans]
     assert (ends[0][0], ends[-1][1]) == ("", None)
     assert all(a[1] == b[0] for a, b in itertools.pairwise(ends))
-    with cutting.cut(con, "SELECT * FROM r", spans, tmp_path / "cut") as theirs:
+    rows = "SELECT *, 7::DECIMAL(18, 8) AS price FROM r"
+    with cutting.cut(con, rows, spans, tmp_path / "cut", ["price"]) as theirs:
+        kinds = {con.con.sql(each).types[1].id for each in theirs}
+        assert kinds == {"decimal"}
         again = [con.con.execute(f"SELECT count(*) FROM ({rows})").fetchone()[0] for rows in theirs]
     assert again == counted
     assert not (tmp_path / "cut").exists()

@@ -66,7 +66,6 @@ def _records(traffic: Path, as_of: datetime) -> str:
             {t("currency")} AS currency, concatenated, validity_period AS validity_ms,
             TIMESTAMPTZ '{iso(as_of)}' AS fetched_at, NULL::TIMESTAMPTZ AS asked_at
         FROM read_parquet({world}, hive_partitioning = false)
-        ORDER BY account_id, message_id
     """
 
 
