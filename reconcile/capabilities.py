@@ -10,7 +10,7 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconcile.errors import SettingsError
+from reconcile.errors import SettingsError, trouble
 from reconcile.vocabulary import countries, home_countries, mcc_countries
 
 RECEIPTS = {
@@ -49,7 +49,7 @@ def load(path: Path) -> tuple[Capability, ...]:
                 )
             found = [(reader.line_num, _capability(row)) for row in reader]
     except OSError as error:
-        raise SettingsError(f"capabilities {path} cannot be read: {error.strerror}") from None
+        raise SettingsError(f"capabilities {path} cannot be read: {trouble(error)}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise SettingsError(f"capabilities {path} is no CSV in UTF-8: {error}") from None
     seen: dict[tuple[str, str], int] = {}

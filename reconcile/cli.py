@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconcile import __version__
-from reconcile.errors import BUG, INTERRUPTED, TERMINATED, ReconcileError, UsageError
+from reconcile.errors import BUG, INTERRUPTED, TERMINATED, ReconcileError, UsageError, trouble
 from reconcile.present.lines import JSON, TEXT, Lines
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ def init(
         with config.open("x", encoding="utf-8") as file:
             file.write(settings_file(known))
     except OSError as error:
-        raise UsageError(f"{config} cannot be written: {error.strerror}") from None
+        raise UsageError(f"{config} cannot be written: {trouble(error)}") from None
     named = "" if config == Path(CONFIG) else f" --config {shlex.quote(str(config))}"
     click.echo(
         f"Wrote {config}: each setting with a sentence and its default. Next, with VONAGE_API_KEY "

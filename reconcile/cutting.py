@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from reconcile.engine import memory_of, quote
-from reconcile.store import copying, disk
+from reconcile.store import ROW_GROUP_ROWS, copying, disk
 from reconcile.tables import Table, file_metadata
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # With so many bytes for each message the engine judges a day at once about as fast as it can; in a
 # span it gets more, so that nothing is written aside (measured: tests/benchmarks/HISTORY.md).
-BYTES_AT_ONCE, BYTES_IN_A_SPAN = 200, 1500
+BYTES_AT_ONCE, BYTES_IN_A_SPAN = 200, 2500
 # Ids that are looked at for each span, to find where it ends.
 SAMPLE = 500
 
@@ -112,21 +112,17 @@ def _rows(folder: Path, query: str) -> str:
     return f"SELECT * EXCLUDE (span) FROM read_parquet({files}, hive_partitioning = true)"
 
 
-def write_span(con: Backend, rows: str, path: Path) -> Path:
-    """Writes a span's rows aside, to be read once."""
-    with disk(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with copying(path, "a span of a day"):
-        con.con.execute(
-            f"COPY (FROM {rows}) TO {quote(str(path))} (FORMAT parquet, COMPRESSION lz4_raw)"
-        )
-    return path
+def rows_of(con: Backend, query: str, table: Table) -> pa.Table:
+    """A span's rows in the types of their table, beside the engine's memory."""
+    with copying(Path(table.name), f"a span of table {table.name}"):
+        found: pa.Table = con.con.sql(query).to_arrow_table()
+    return found.cast(table.schema)
 
 
 @contextmanager
 def joined(
     path: Path, table: Table, as_of: datetime, few: Iterable[str]
-) -> Iterator[Callable[[Path], None]]:
+) -> Iterator[Callable[[pa.Table], None]]:
     """One file of a table, to which span after span is added while the engine makes the next.
 
     Args:
@@ -136,37 +132,31 @@ def joined(
         few: columns of few words.
 
     Yields:
-        What takes the file of a span, in order, and drops it when it is added.
+        What takes a span's rows, in order; one may wait while the one before is added.
 
     Raises:
         DiskError: the disk refused.
     """
     import pyarrow.parquet as pq
 
-    schema = table.schema
     lists = [f"{c.name}.list.element" for c in table.columns if pa.types.is_list(c.type)]
-    with (
-        disk(path),
-        ThreadPoolExecutor(1) as beside,
-        pq.ParquetWriter(
-            path, schema, compression="zstd", compression_level=1, store_schema=False,
-            use_dictionary=[*few, *lists],
-        ) as whole,
-    ):  # fmt: skip
-        under_way: list[Future[None]] = []
+    with disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            pq.ParquetWriter(
+                path, table.schema, compression="zstd", compression_level=1, store_schema=False,
+                use_dictionary=[*few, *lists],
+            ) as whole,
+            ThreadPoolExecutor(1) as beside,
+        ):  # fmt: skip
+            under_way: list[Future[None]] = []
 
-        def add(span: Path) -> None:
-            with pq.ParquetFile(span) as rows:
-                for group in range(rows.num_row_groups):
-                    whole.write_table(rows.read_row_group(group).cast(schema))
-            span.unlink()
+            def take(rows: pa.Table) -> None:
+                for earlier in under_way:
+                    earlier.result()
+                under_way[:] = [beside.submit(whole.write_table, rows, ROW_GROUP_ROWS)]
 
-        def take(span: Path) -> None:
-            for earlier in under_way:
-                earlier.result()  # no more than one waits: their files take room
-            under_way[:] = [beside.submit(add, span)]
-
-        yield take
-        for last in under_way:
-            last.result()
-        whole.add_key_value_metadata(file_metadata(table, as_of))
+            yield take
+            for last in under_way:
+                last.result()
+            whole.add_key_value_metadata(file_metadata(table, as_of))

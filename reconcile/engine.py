@@ -26,9 +26,7 @@ def connect(
     return con
 
 
-def bare(
-    memory_limit: str, threads: int | None, temp_directory: Path
-) -> duckdb.DuckDBPyConnection:
+def bare(memory_limit: str, threads: int | None, temp_directory: Path) -> duckdb.DuckDBPyConnection:
     """The same engine for those who only read with SQL: it is there at once."""
     import duckdb
 

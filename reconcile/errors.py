@@ -124,3 +124,25 @@ class LockedError(ReconcileError):
     """Another run holds the store's lock."""
 
     exit_code = 75
+
+
+# What an operating system says → how to mend it.
+_MENDS = {
+    "No space left": "free some, or take a place that has more",
+    "quota exceeded": "free some, or take a place that has more",
+    "Permission denied": "give the job's user the right to it",
+    "Operation not permitted": "give the job's user the right to it",
+    "Read-only file system": "take a place that can be written",
+    "No such file": "correct its path",
+    "Is a directory": "name a file",
+    "Not a directory": "correct its path",
+    "Too many open files": "raise the limit (ulimit -n)",
+    "Input/output error": "the disk is failing: look at it first",
+}
+
+
+def trouble(error: Exception) -> str:
+    """What a disk or the engine has against it, in one line, and how to mend it where known."""
+    told = getattr(error, "strerror", None) or str(error).strip().split("\n")[0]
+    mend = next((mend for words, mend in _MENDS.items() if words in told), "")
+    return f"{told}: {mend}" if mend else told

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from reconcile.days import DAY, Window, day_window, days_between, end_of, iso, start_of
 from reconcile.engine import quote
-from reconcile.errors import ContractError, InputError, ReportError, UsageError
+from reconcile.errors import ContractError, InputError, ReportError, UsageError, trouble
 from reconcile.reports import keep, parse, raw
 from reconcile.reports.keep import Part
 from reconcile.reports.plan import sources_of
@@ -125,7 +125,7 @@ def _digest(file: Path) -> str:
             while block := content.read(BLOCK):
                 digest.update(block)
     except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}") from None
+        raise InputError(f"{file} cannot be read: {trouble(error)}") from None
     return digest.hexdigest()
 
 

@@ -32,7 +32,6 @@ from reconcile.store import (
     Staged,
     Store,
     compiled,
-    disk,
     in_order,
     parquet_query,
     proven,
@@ -339,16 +338,12 @@ def _write_verdicts(bench: Bench, view: str, path: Path) -> int:
 
 def _write_in_spans(bench: Bench, view: str, path: Path, own: list[dict[str, str]]) -> int:
     """The same, a span after the other; `own`: what each lets the views read that `view` is of."""
-    aside = bench.store.staging / "spans"
-    with disk(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    ordered = f"SELECT * FROM {view} ORDER BY {VERDICTS_ORDER}"
     with cutting.joined(path, VERDICTS, bench.as_of, FEW) as take:
-        for n, queries in enumerate(own):
+        for queries in own:
             for name, query in queries.items():
                 bench.lay(name, query)
-            ordered = f"(SELECT * FROM {view} ORDER BY {VERDICTS_ORDER})"
-            take(cutting.write_span(bench.con, ordered, aside / f"{n}.parquet"))
-    aside.rmdir()
+            take(cutting.rows_of(bench.con, ordered, VERDICTS))
     return proven(bench.con, path, VERDICTS)
 
 

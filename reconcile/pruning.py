@@ -14,7 +14,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from reconcile.days import DAY, day_of
-from reconcile.errors import DiskError, UsageError
+from reconcile.errors import DiskError, UsageError, trouble
 from reconcile.job import LONGEST_SPAN, open_days
 from reconcile.networking import REACH
 from reconcile.reports import underway
@@ -149,4 +149,4 @@ def _drop(folder: Path) -> None:
     try:
         shutil.rmtree(folder)
     except OSError as error:
-        raise DiskError(f"{folder} cannot be dropped: {error.strerror or error}") from None
+        raise DiskError(f"{folder} cannot be dropped: {trouble(error)}") from None

@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from reconcile.engine import quote
-from reconcile.errors import InputError, UsageError
-from reconcile.store import Store, parquet_query
+from reconcile.errors import UsageError
+from reconcile.store import Store, parquet_query, unreadable
 from reconcile.tables import COUNT, FLAG, Column, Table
 from reconcile.where import plain
 
@@ -54,7 +55,8 @@ class Selection:
         key = ", ".join(f'"{name}"' for name in self.table.key)
         limit = f" LIMIT {first}" if first is not None else ""
         relation = self._ask(f"SELECT {names} FROM ({self._query}) ORDER BY {key}{limit}")
-        found = _read(self.table, relation.to_arrow_table)
+        with reading(self.table):
+            found: pa.Table = relation.to_arrow_table()
         return found.cast(self.schema)
 
     def pandas(self) -> pd.DataFrame:
@@ -79,7 +81,8 @@ class Selection:
     def count(self) -> int:
         """How many rows there are."""
         relation = self._ask(f"SELECT count(*) FROM ({self._query})")
-        [number] = _read(self.table, relation.fetchall)[0]
+        with reading(self.table):
+            [number] = relation.fetchall()[0]
         return int(number)
 
     @property
@@ -96,7 +99,8 @@ class Selection:
         return pa.schema([self.table.schema.field(name) for name in self.columns])
 
     def _ask(self, query: str) -> duckdb.DuckDBPyRelation:
-        return _read(self.table, lambda: self._con.sql(query))
+        with reading(self.table):
+            return self._con.sql(query)
 
 
 def partitions(store: Store, table: Table, start: date | None, end: date | None) -> list[str]:
@@ -133,13 +137,19 @@ def _within(day: date | None, start: date | None, end: date | None) -> bool:
     return day is not None and (not start or start <= day) and (not end or day < end)
 
 
-def _read(table: Table, ask: Callable[[], Any]) -> Any:
-    """Asks the engine; what it cannot do is one line of ours."""
+@contextmanager
+def reading(table: Table) -> Iterator[None]:
+    """What the engine cannot do with a table's rows is one line of ours.
+
+    Raises:
+        UsageError: a filter that was typed does not fit.
+        InputError: a file cannot be read.
+    """
     import duckdb
 
     try:
-        return ask()
+        yield
     except (duckdb.DataError, duckdb.NotSupportedError) as error:
         raise UsageError(f"the filter does not fit table {table.name}: {plain(error)}") from None
     except duckdb.Error as error:
-        raise InputError(f"table {table.name} cannot be read: {plain(error)}") from None
+        raise unreadable(table, error) from None

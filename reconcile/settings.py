@@ -23,7 +23,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from reconcile import capabilities, fail_on
 from reconcile.capabilities import Capability
 from reconcile.days import parse_duration
-from reconcile.errors import SettingsError
+from reconcile.errors import SettingsError, trouble
 
 PREFIX = "RECONCILE_"
 CONFIG = Path("reconcile.toml")
@@ -379,7 +379,7 @@ def _refuse_strangers(file: Path | None) -> None:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"{file} is no TOML: {error}") from None
         except OSError as error:
-            raise SettingsError(f"{file} cannot be read: {error.strerror}") from None
+            raise SettingsError(f"{file} cannot be read: {trouble(error)}") from None
     for key, where in keys.items():
         if key in known:
             continue
@@ -441,7 +441,7 @@ def _secret_file(path: Path) -> str:
     try:
         secret = path.read_text("utf-8").strip()
     except OSError as error:
-        raise SettingsError(f"the secret in {path} cannot be read: {error.strerror}") from None
+        raise SettingsError(f"the secret in {path} cannot be read: {trouble(error)}") from None
     except UnicodeDecodeError:
         raise SettingsError(f"the secret in {path} is no text") from None
     if not secret:

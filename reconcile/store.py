@@ -39,6 +39,7 @@ from reconcile.errors import (
     LockedError,
     StoreVersionError,
     UsageError,
+    trouble,
 )
 from reconcile.tables import BY_NAME, METADATA_KEY, Table, conform, file_metadata
 
@@ -308,7 +309,15 @@ def read_query(con: Backend, table: Table, query: str) -> ibis.Table:
     try:
         return conform(con.sql(query), table)
     except duckdb.Error as error:
-        raise InputError(f"table {table.name} cannot be read: {_first_line(error)}") from None
+        raise unreadable(table, error) from None
+
+
+def unreadable(table: Table, error: Exception) -> InputError:
+    """A file of a table that the engine cannot read."""
+    return InputError(
+        f"table {table.name} cannot be read: {_first_line(error)}; restore its file from a "
+        "backup, or judge its day again"
+    )
 
 
 def refuse_others(root: Path) -> None:
@@ -425,7 +434,7 @@ def copying(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except duckdb.IOException as error:
-        raise DiskError(f"{path} cannot be written: {_first_line(error)}") from None
+        raise DiskError(f"{path} cannot be written: {trouble(error)}") from None
     except duckdb.OutOfMemoryException:
         raise InputError(
             f"{what} does not fit in memory: raise memory_limit, or give temp_directory more room"
@@ -520,7 +529,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise DiskError(f"{path} cannot be read: {error.strerror}") from None
+        raise DiskError(f"{path} cannot be read: {trouble(error)}") from None
     except ValueError:
         raise InputError(f"{path} is damaged: it is no JSON; restore it from a backup") from None
     if not isinstance(found, dict):
@@ -549,7 +558,7 @@ def disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DiskError(f"{path} cannot be written: {error.strerror or error}") from None
+        raise DiskError(f"{path} cannot be written: {trouble(error)}") from None
 
 
 def _partition(table: Table, day: date | str) -> Path:

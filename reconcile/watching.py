@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from reconcile import __version__, metrics, notify
-from reconcile.errors import DONE, ReconcileError
+from reconcile.errors import DONE, ReconcileError, trouble
 from reconcile.metrics import Ended
 from reconcile.run import Run
 from reconcile.settings import PING_URL, WEBHOOK_URL, Settings, secret_url
@@ -65,7 +65,7 @@ class Watch:
         try:
             metrics.write(path, ended)
         except OSError as error:
-            self.warn(f"metrics_file {path} cannot be written: {error.strerror or error}")
+            self.warn(f"metrics_file {path} cannot be written: {trouble(error)}")
 
 
 @contextmanager

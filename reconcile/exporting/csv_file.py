@@ -14,10 +14,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from reconcile.errors import DiskError
+from reconcile.errors import DiskError, trouble
 from reconcile.selection import Selection
 from reconcile.tables import Column
-from reconcile.where import plain
 
 _RISKY = r"'^[''=+\-@\t\r\n]'"
 
@@ -37,7 +36,7 @@ def write_csv(path: Path, chosen: Selection) -> None:
     try:
         rows.write_csv(str(path), header=True)
     except duckdb.IOException as error:
-        raise DiskError(f"{path} cannot be written: {plain(error)}") from None
+        raise DiskError(f"{path} cannot be written: {trouble(error)}") from None
 
 
 def _cell(column: Column) -> str:

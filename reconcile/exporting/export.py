@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from reconcile.errors import DiskError, UsageError
+from reconcile.errors import DiskError, UsageError, trouble
 from reconcile.exporting.csv_file import write_csv
 from reconcile.exporting.excel import write_excel
 from reconcile.frames import Frames
@@ -90,7 +90,7 @@ def _paths(output: Path, chosen: list[Selection]) -> list[Path]:
     try:
         output.mkdir(exist_ok=True)
     except OSError as error:
-        raise DiskError(f"{output} cannot be written: {error.strerror or error}") from None
+        raise DiskError(f"{output} cannot be written: {trouble(error)}") from None
     return [output / f"{each.table.name}.csv" for each in chosen]
 
 
@@ -106,7 +106,7 @@ def _replace(path: Path, write: Callable[[Path], None]) -> None:
         write(fresh)
         fresh.replace(path)
     except OSError as error:
-        raise DiskError(f"{path} cannot be written: {error.strerror or error}") from None
+        raise DiskError(f"{path} cannot be written: {trouble(error)}") from None
     finally:
         if fresh.exists():
             fresh.unlink()

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from reconcile.errors import InputError, UsageError
 from reconcile.present.rates import MEASURES, Rate, rate, told_of
+from reconcile.selection import reading
 from reconcile.store import Store, parquet_query
 from reconcile.tables import CAMPAIGNS, ERROR_CODES, REASONS, SUMMARY, VERDICTS, Table
 from reconcile.vocabulary import VERDICTS as SIX_VERDICTS
-from reconcile.where import checked, plain
+from reconcile.where import checked
 
 if TYPE_CHECKING:
     import duckdb
@@ -155,15 +155,7 @@ def _rated(row: Row) -> Row:
 
 
 def _asked(con: duckdb.DuckDBPyConnection, this: View, query: str) -> list[Row]:
-    import duckdb
-
-    try:
+    with reading(this.table):
         found = con.execute(query)
         names = [column[0] for column in found.description or ()]
         return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
-    except (duckdb.DataError, duckdb.NotSupportedError) as error:
-        raise UsageError(
-            f"the filter does not fit table {this.table.name}: {plain(error)}"
-        ) from None
-    except duckdb.Error as error:
-        raise InputError(f"table {this.table.name} cannot be read: {plain(error)}") from None

@@ -118,7 +118,10 @@ def found_in(path: Path, formats: Sequence[Format] = ()) -> Format | None:
     if b"\n" not in start and not lines.is_quiet(path):
         return None  # its first line is being written
     names = ", ".join(by_name)
-    raise InputError(f"the capture {path} is in no format that is known ({names}): what is it?")
+    raise InputError(
+        f"the capture {path} is in no format that is known ({names}): "
+        "`reconcile ingest --dry-run` shows what files hold; if it is no capture, narrow dlr"
+    )
 
 
 Parse = Callable[["DuckDBPyConnection", pa.Table], pa.Table]
@@ -176,7 +179,8 @@ def _header(block: pa.Table, reading: Reading) -> pa.Table:
         line = block["text"][at].as_py()
         if line is None:
             raise InputError(
-                f"the capture {reading.path} begins with a line that is no text: what is it?"
+                f"the capture {reading.path} begins with a line that is no text: "
+                "if it is no capture, narrow dlr"
             )
         header = table_fields.Header.read(line)
         table_fields.understood(list(header.names), f"the capture {reading.path}")

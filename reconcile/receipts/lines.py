@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from reconcile.errors import InputError, UnreadableError
+from reconcile.errors import InputError, UnreadableError, trouble
 from reconcile.receipts import objects
 
 BLOCK_BYTES = 12 << 20
@@ -142,7 +142,7 @@ class Source:
                 raise
             self.damage = f"its {self.compression.name or 'content'} is damaged or cut short"
             if isinstance(error, OSError) and error.errno:
-                self.damage = error.strerror or str(error)
+                self.damage = trouble(error)
         return b"".join(parts)
 
     def skip(self, size: int) -> bytes:
@@ -400,5 +400,5 @@ def told(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise GoneError(f"{path} is gone: its new name is read by the next run") from None
     except OSError as error:
-        reason = error.strerror or error
+        reason = trouble(error)
         raise UnreadableError(f"the capture {path} cannot be read: {reason}") from None

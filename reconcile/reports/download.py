@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
-from reconcile.errors import ContractError, DiskError, VonageError
+from reconcile.errors import ContractError, DiskError, VonageError, trouble
 from reconcile.reports import pages, report
 from reconcile.reports.budget import Budget
 from reconcile.reports.client import Client
@@ -65,7 +65,7 @@ def fetch(desk: Desk, client: Client, step: Step) -> Outcome:
     except (VonageError, ContractError) as error:
         outcome.failure = error
     except OSError as error:
-        raise DiskError(f"{desk.folder} cannot be written: {error.strerror or error}") from None
+        raise DiskError(f"{desk.folder} cannot be written: {trouble(error)}") from None
     return outcome
 
 

@@ -19,7 +19,7 @@ import requests
 from requests.auth import HTTPBasicAuth
 
 from reconcile import __version__
-from reconcile.errors import ApiError, DiskError, UnreachableError
+from reconcile.errors import ApiError, DiskError, UnreachableError, trouble
 from reconcile.reports.problems import location, refuse
 from reconcile.settings import LOOPBACK, Account, Settings
 
@@ -261,7 +261,7 @@ def _save(answer: requests.Response, target: Path) -> int:
     except requests.RequestException:  # an OSError too, but none of the disk
         raise
     except OSError as error:
-        raise DiskError(f"{target} cannot be written: {error.strerror or error}") from None
+        raise DiskError(f"{target} cannot be written: {trouble(error)}") from None
     announced = answer.headers.get("Content-Length", "")
     if (
         announced.isdecimal()

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from reconcile.days import Window, iso, parse_moment
-from reconcile.errors import DiskError
+from reconcile.errors import DiskError, trouble
 from reconcile.reports.raw import RawSlice
 from reconcile.reports.slices import Fetched, Slice
 from reconcile.store import read_json, write_json
@@ -136,7 +136,7 @@ class Pages:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise DiskError(f"{self._path} cannot be written: {error.strerror or error}") from None
+            raise DiskError(f"{self._path} cannot be written: {trouble(error)}") from None
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         if not self._path.exists():

@@ -328,7 +328,10 @@ def _header(block: pa.Table, reading: Reading) -> int:
         return int(block.num_rows)
     line = block["text"][at].as_py()
     if line is None:
-        raise InputError(f"the send log {reading.path} begins with a line that is no text")
+        raise InputError(
+            f"the send log {reading.path} begins with a line that is no text: "
+            "it is read as NDJSON or CSV; if it is no log, narrow send_log"
+        )
     names = Header.read(line).names
     own = _spelled(names)
     lacks = [field for field in ("message_id", "status") if not own[field]]

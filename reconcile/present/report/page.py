@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from reconcile import __version__
-from reconcile.errors import DiskError, UsageError
+from reconcile.errors import DiskError, UsageError, trouble
 from reconcile.present import numbers
 from reconcile.settings import Settings
 
@@ -61,7 +61,7 @@ def write_report(
         os.replace(fresh, file)  # noqa: PTH105 - a rename that replaces, also across its own name
     except OSError as error:
         fresh.unlink(missing_ok=True)
-        raise DiskError(f"{file} cannot be written: {error.strerror}") from None
+        raise DiskError(f"{file} cannot be written: {trouble(error)}") from None
     return len(text)
 
 
