@@ -285,6 +285,55 @@ def test_rows_of_a_table_are_few_on_a_terminal(show: Callable[..., Called]) -> N
     assert len(rows_of(show, "--table", "verdicts", "--worst", "3")) == 3
 
 
+def test_a_store_of_one_day(
+    show: Callable[..., Called], invented_store: Path
+) -> None:
+    """One day has no trend, in no form; everything else is there."""
+    told = json.loads(show("--by", "country", "--format", "json", store=invented_store)[1])
+    assert "trend_days" not in told
+    assert told["rows"]
+    assert "trend" not in told["rows"][0]
+    assert "trend" not in show("--by", "country", store=invented_store)[1]
+
+
+@pytest.mark.parametrize("asked", [
+    *(["--by", by] for by in BY), ["--networks"], ["--table", "verdicts"],
+], ids=" ".join)  # fmt: skip
+def test_an_empty_store(
+    show: Callable[..., Called], demo_store: Path, tmp_path: Path, asked: list[str]
+) -> None:
+    """A store in which nothing was published yet says so."""
+    root = tmp_path / "empty"
+    root.mkdir()
+    (root / "store.json").write_bytes((demo_store / "store.json").read_bytes())
+    code, out, err = show(*asked, store=root)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "nothing is published" in err
+
+
+def test_days_without_messages(show: Callable[..., Called]) -> None:
+    """Days on which nobody sent anything are published as such: no row, and no error."""
+    code, out, err = show("--from", "2026-10-08", "--to", "2026-10-10", "--format", "json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["rows"] == []
+    assert show("--from", "2026-10-08", "--to", "2026-10-10")[0] == 0
+
+
+def test_showing_loads_nothing_heavy(demo_store: Path) -> None:
+    """`show` answers at once: neither pandas nor Ibis nor SciPy is loaded for it."""
+    script = (
+        "import sys; from reconcile import cli\n"
+        f"sys.argv = ['reconcile', 'show', '--store', {str(demo_store)!r}]\n"
+        "try: cli.main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'pandas', 'ibis', 'scipy', 'requests'} & set(sys.modules)))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.splitlines()[-1] == "[]"
+
+
 def test_views_are_those_of_the_command_line() -> None:
     """`--by` knows every view, in the order of its help."""
     assert list(VIEWS) == list(BY)
