@@ -36,8 +36,7 @@ ROOMS: dict[str, set[str]] = {
     "networking": CORE | {"judge", "capabilities"},
     "calibrating": CORE | {"judge", "networking"},
     "cutting": {"engine", "tables", "store"},
-    "judging": CORE
-    | {"judge", "summarise", "sendlog", "networking", "conversions", "cutting"},
+    "judging": CORE | {"judge", "summarise", "sendlog", "networking", "conversions", "cutting"},
     "healing": CORE | {"judging", "sendlog"},
     "run": CORE | {"border"},
     "outcome": CORE | {"fail_on", "run"},

@@ -285,9 +285,7 @@ def test_rows_of_a_table_are_few_on_a_terminal(show: Callable[..., Called]) -> N
     assert len(rows_of(show, "--table", "verdicts", "--worst", "3")) == 3
 
 
-def test_a_store_of_one_day(
-    show: Callable[..., Called], invented_store: Path
-) -> None:
+def test_a_store_of_one_day(show: Callable[..., Called], invented_store: Path) -> None:
     """One day has no trend, in no form; everything else is there."""
     told = json.loads(show("--by", "country", "--format", "json", store=invented_store)[1])
     assert "trend_days" not in told
