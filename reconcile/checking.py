@@ -12,6 +12,7 @@ from pathlib import Path
 
 from reconcile import border
 from reconcile.errors import ReconcileError, SettingsError, VonageError
+from reconcile.receipts import database
 from reconcile.receipts.ingest import find
 from reconcile.reports.client import Client
 from reconcile.settings import PING_URL, WEBHOOK_URL, Account, Settings, secret_url
@@ -166,9 +167,10 @@ def _captures(settings: Settings, now: datetime) -> Iterator[Checked]:
     if not settings.dlr and not settings.dlr_sql:
         raise SettingsError("nothing says where captured receipts are: set dlr")
     yield from _files("captures", settings.dlr, now)
-    for query in settings.dlr_sql:
-        query.url()  # says if it is nowhere
-        yield Checked("captures", OK, f"dlr_sql {query.name}: its URL is there (not tried)")
+    for query in database.queries_of(settings):
+        first = database.first_key(query)
+        words = "it has no row yet" if first is None else f"its first row is read, key {first}"
+        yield Checked("captures", OK, f"dlr_sql {query.name}: {words}")
 
 
 def _files(name: str, patterns: list[str], now: datetime) -> Iterator[Checked]:

@@ -22,7 +22,6 @@ from reconcile.tables import NETWORKS, RECEIPTS
 
 if TYPE_CHECKING:
     from reconcile.judging import Bench
-    from reconcile.receipts.database import Query
     from reconcile.receipts.intake import Wishes
 
 # Networks are judged with so many days before: see `judge.networks.SPANS`.
@@ -198,6 +197,7 @@ def ingest(this: Run, patterns: Sequence[str] = (), *, allow_empty: bool = False
         allow_empty: whether a pattern may match nothing.
     """
     from reconcile.receipts import ingest as captures
+    from reconcile.receipts.database import queries_of
     from reconcile.receipts.intake import COUNTED
 
     files, nothing = captures.find(patterns or this.settings.dlr)
@@ -238,16 +238,6 @@ def ingest_send_logs(this: Run) -> None:
     for problem in taken.problems:
         this.hole("*", problem.reason)
     this.log_is_whole = not nothing and not taken.problems
-
-
-def queries_of(settings: Settings) -> list[Query]:
-    """The databases that receipts are captured in."""
-    from reconcile.receipts.database import Query
-
-    return [
-        Query(own.name, own.url(), own.query, own.key, own.columns, own.overlap)
-        for own in settings.dlr_sql
-    ]
 
 
 def wishes(settings: Settings) -> Wishes:

@@ -22,7 +22,7 @@ from reconcile import conversions, cutting
 from reconcile import vocabulary as words
 from reconcile.days import DAY, basic_iso, days_between, iso, matures_at, parse_moment
 from reconcile.engine import moment, quote, set_moment, without_collector
-from reconcile.errors import ContractError, SettingsError
+from reconcile.errors import ContractError, InputError, SettingsError, trouble
 from reconcile.sendlog import judging as sendlog
 from reconcile.settings import Settings
 from reconcile.store import (
@@ -133,8 +133,19 @@ class Bench:
         return self.settings.longest_validity + self.settings.grace
 
     def lay(self, name: str, query: str) -> None:
-        """Lets the view `name` read this query from now on."""
-        self.con.con.execute(f"CREATE OR REPLACE VIEW {name} AS {query}")
+        """Lets the view `name` read this query from now on.
+
+        Raises:
+            InputError: a file of the store that it reads is damaged, or lacks a column.
+        """
+        import duckdb
+
+        try:
+            self.con.con.execute(f"CREATE OR REPLACE VIEW {name} AS {query}")
+        except duckdb.Error as error:
+            raise InputError(
+                f"the store cannot be read: {trouble(error)}; restore the file from a backup"
+            ) from None
 
     def table(self, name: str) -> ibis.Table:
         """A view that was laid, as an expression; the engine is asked for its columns once."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -57,7 +59,9 @@ def test_all_is_well(check: Callable[..., Called], sandbox: Sandbox) -> None:
     """Exit 0, all ok, nothing billed, nothing written, and one cheap request."""
     code, out, err = check()
     assert (code, err) == (0, "")
-    states = {each.split()[1].rstrip(":"): each.split()[0] for each in out.splitlines()}
+    told, _, following = out.partition("Next: ")
+    assert following.startswith("`reconcile fetch --plan`")
+    states = {each.split()[1].rstrip(":"): each.split()[0] for each in told.splitlines()}
     assert states.pop("disk") in ("ok", "warn")  # of this machine
     assert states == dict.fromkeys(
         ("settings", "credentials", "clock", "store", "key", "captures"), "ok"
@@ -94,6 +98,41 @@ def test_captures_that_are_not_there(check: Callable[..., Called]) -> None:
     """A glob that matches nothing: exit 6."""
     code, out, _ = check("--dlr", "nowhere/*")
     assert (code, line(out, "captures")) == (6, "fail  captures: nowhere/* matches no file")
+
+
+SQL = """
+[[dlr_sql]]
+name = "crm"
+url_env = "TEST_DLR_URL"
+query = "SELECT id, message_id, status FROM dlr"
+key = "id"
+"""
+
+
+def test_captures_in_a_database(
+    check: Callable[..., Called], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row of each database is read as a night would; what refuses it is said, exit 6."""
+    Path("reconcile.toml").write_text(SQL)
+    monkeypatch.delenv("RECONCILE_DLR")
+    monkeypatch.setenv("TEST_DLR_URL", f"sqlite:///{Path('dlr.db').absolute()}")
+    assert check()[0] == 6
+    with closing(sqlite3.connect("dlr.db")) as database:
+        database.execute("CREATE TABLE dlr (id INTEGER PRIMARY KEY, message_id TEXT, status TEXT)")
+        database.commit()
+        assert "it has no row yet" in line(check()[1], "captures")
+        database.execute("INSERT INTO dlr VALUES (7, '0A', 'delivered'), (9, '0B', 'failed')")
+        database.commit()
+        code, out, _ = check()
+        assert (code, line(out, "captures")) == (
+            0, "ok    captures: dlr_sql crm: its first row is read, key 7",
+        )  # fmt: skip
+        database.execute("ALTER TABLE dlr RENAME COLUMN message_id TO mid")
+        database.commit()
+    code, out, _ = check()
+    assert (code, "no such column: message_id" in line(out, "captures")) == (6, True)
+    monkeypatch.delenv("TEST_DLR_URL")
+    assert check()[0] == 2
 
 
 def test_stale_captures(check: Callable[..., Called]) -> None:

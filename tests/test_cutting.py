@@ -200,3 +200,25 @@ def test_memory_that_is_too_little_is_said(taken: tuple[Path, Generated], tmp_pa
     assert not store.days(SUMMARY)
     assert not store.days(ORPHANS)
     assert not store.days(CHANGES)
+
+
+@pytest.mark.parametrize("broken", ["truncated", "lacks a column"])
+def test_store_that_is_broken_is_said(
+    taken: tuple[Path, Generated], tmp_path: Path, broken: str
+) -> None:
+    """A file of the store that is damaged ends judging with one line that names it."""
+    folder, made = taken
+    root = tmp_path / "broken"
+    shutil.copytree(folder / "store", root)
+    store = Store.open(root)
+    path = store.path(RECORDS, START)
+    if broken == "truncated":
+        path.write_bytes(path.read_bytes()[:1000])
+    else:
+        pq.write_table(pq.ParquetFile(path).read().drop_columns(["validity_ms"]), path)
+    con = engine.connect("1GB", 1, root / ".work" / "spill")
+    bench = judging.Bench(store, con, store.ledger(), Settings(store=root), made.mature_at,
+                          frozenset())  # fmt: skip
+    with store.lock(), bench, pytest.raises(InputError, match="restore the file") as caught:
+        judging.judge_day(bench, START, covered=True)
+    assert "\n" not in str(caught.value)

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL, Connection, Engine
 
+    from reconcile.settings import Settings
+
 ROWS_AT_ONCE = 20_000
 # The first rows show how many are about so large; large ones are taken fewer at once.
 FIRST_ROWS, BYTES_AT_ONCE = 500, 16 << 20
@@ -90,6 +92,18 @@ class Query:
     overlap: int
 
 
+def queries_of(settings: Settings) -> list[Query]:
+    """The databases that receipts are captured in.
+
+    Raises:
+        SettingsError: the URL of one is nowhere.
+    """
+    return [
+        Query(own.name, own.url(), own.query, own.key, own.columns, own.overlap)
+        for own in settings.dlr_sql
+    ]
+
+
 @dataclass(frozen=True)
 class Rows:
     """Some rows in the order of their keys.
@@ -139,6 +153,16 @@ def read_rows(
             yield from _Asking(sa, connection, query, where).rows(after, last, rows_at_once)
         except sa.exc.SQLAlchemyError as error:
             raise InputError(f"{where}: {_refused(error)}") from None
+
+
+def first_key(query: Query) -> int | None:
+    """The key of the first row, read as an ingest would read it; None: there is no row.
+
+    Raises:
+        SettingsError, InputError: as `read_rows`.
+    """
+    rows = next(read_rows(query, None, rows_at_once=1), None)
+    return None if rows is None else int(rows.keys[0].as_py())
 
 
 @dataclass(frozen=True)
