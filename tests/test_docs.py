@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 from reconcile import cli
@@ -45,6 +49,18 @@ def test_commands_named_exist() -> None:
     named = set(re.findall(r"(?:`|bin/)reconcile ([a-z]+)", texts))
     assert named
     assert named <= set(cli.cli.commands)
+
+
+def test_console_shows_what_it_shows(demo_store: Path) -> None:
+    """What the README shows of `show` is what the demo's store shows, 100 columns wide."""
+    [block] = re.findall(r"```console\n\$ reconcile (show .*)\n([^`]+)```", README)
+    command = [sys.executable, "-m", "reconcile.cli", *shlex.split(block[0])]
+    around = os.environ | {"COLUMNS": "100"}
+    ended = subprocess.run(
+        [*command, "--store", str(demo_store)], env=around, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    assert ended.stdout == block[1]
 
 
 def test_links_lead_somewhere() -> None:

@@ -56,8 +56,9 @@ def show(settings: Settings, wanted: Wanted, by: str) -> str:
     if wanted.form == "csv":
         return render_rows(this.columns, rows, "csv")
     names, shown = compact(rows, by)
-    legend = {"trend": _trend(over, by)} if over else {}
-    return render_rows(names, shown, wanted.form, _title(by, days, wanted), legend=legend)
+    legend = {"trend": _trend(over, by)} if over and rows else {}
+    note = "" if rows else "No row: nobody sent anything, or the condition holds for none."
+    return render_rows(names, shown, wanted.form, _title(by, days, wanted), note, legend)
 
 
 def rows_of(settings: Settings, wanted: Wanted, name: str) -> str:
