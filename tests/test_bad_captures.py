@@ -343,7 +343,8 @@ def test_unreadable(taken: Taken) -> None:
     path = taken.write("a.ndjson", GOOD + "\n")
     path.chmod(0)
     taken.take(path, taken.write("b.ndjson", GOOD + "\n"))
-    assert taken.problems == [f"the capture {path} cannot be read: Permission denied"]
+    told = "Permission denied: give the job's user the right to it"
+    assert taken.problems == [f"the capture {path} cannot be read: {told}"]
 
 
 MEASURED = """

@@ -343,7 +343,7 @@ def test_webhook(judged: Shell) -> None:
     told = [json.loads(h.body) for h in listener.heard]
     for payload in told:
         jsonschema.validate(payload, schema)
-    shown = json.loads(judged("show --format json")[1])
+    shown = json.loads(judged("show --format json")[1])["rows"]
     assert told[0]["exit_code"] == 10
     assert told[0]["counts"]["messages"] == sum(row["messages"] for row in shown) == 800
     assert told[0]["counts"]["missing"] == sum(row["missing"] for row in shown)

@@ -431,7 +431,8 @@ def test_binary(taken: Taken) -> None:
 def test_unreadable(taken: Taken) -> None:
     """What is no file is told; what was rotated away since it was found is no problem."""
     assert taken.take(taken.folder, taken.folder / "gone.ndjson") == []
-    assert taken.problems == [f"the capture {taken.folder} cannot be read: Is a directory"]
+    told = f"the capture {taken.folder} cannot be read: Is a directory: name a file"
+    assert taken.problems == [told]
 
 
 @pytest.mark.parametrize("harm", ["short", "spoilt", "tail"])
