@@ -73,6 +73,8 @@ class ApiError(VonageError):
         where: method and path of the request.
     """
 
+    mend: ClassVar[str] = ""
+
     def __init__(
         self, status: int, title: str, detail: str = "", instance: str = "", where: str = ""
     ) -> None:
@@ -81,15 +83,21 @@ class ApiError(VonageError):
         self.instance, self.where = instance, where
         words = f"{title}: {detail}" if detail else title
         tail = f" [instance {instance}]" if instance else ""
-        super().__init__(f"Vonage answered {status} to {where}: {words}{tail}")
+        mend = self.mend or ("run again later" if status >= 500 else "")
+        told = f"Vonage answered {status} to {where}: {words}{tail}"
+        super().__init__(f"{told}; {mend}" if mend else told)
 
 
 class AuthError(ApiError):
     """401 or 403: the credentials or the account are refused."""
 
+    mend = "check the API key, its secret, and that the account may use the Reports API"
+
 
 class RateLimitError(ApiError):
     """429 on every try."""
+
+    mend = "run again later: others use this account's requests as well"
 
 
 class ReportError(VonageError):

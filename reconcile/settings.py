@@ -347,7 +347,9 @@ def load(config: Path | None = None, **flags: Any) -> Settings:
     names = [query.name for query in found.dlr_sql]
     for query in found.dlr_sql:
         if names.count(query.name) > 1:
-            raise SettingsError(f"two [[dlr_sql]] are named {query.name}: their rows would mix")
+            raise SettingsError(
+                f"two [[dlr_sql]] are named {query.name}, their rows would mix: rename one"
+            )
         if bool(query.url_env) == bool(query.url_file):
             raise SettingsError(f"dlr_sql {query.name}: name its URL with url_env or url_file")
     found.capability_table()  # what is wrong with it is told before anything is done
@@ -443,9 +445,9 @@ def _secret_file(path: Path) -> str:
     except OSError as error:
         raise SettingsError(f"the secret in {path} cannot be read: {trouble(error)}") from None
     except UnicodeDecodeError:
-        raise SettingsError(f"the secret in {path} is no text") from None
+        raise SettingsError(f"the secret in {path} is no text: put it there as UTF-8") from None
     if not secret:
-        raise SettingsError(f"the secret in {path} is empty")
+        raise SettingsError(f"the secret in {path} is empty: put it there, alone")
     return secret
 
 

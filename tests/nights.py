@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -20,8 +21,10 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,8 @@ from tests import reference_judge as reference
 
 Row = dict[str, Any]
 AT_NIGHT = timedelta(hours=2, minutes=30)
+# The receipts that were captured by a night, by their message.
+HEARD: dict[str, list[Row]] = {}
 HORIZON = 8  # days: the longest validity of a message, and the grace of its webhook
 
 
@@ -56,9 +61,15 @@ class Nights:
         self.run(self.folder / "store", moment)
         judged = json.loads((self.folder / "store" / "ledger.json").read_text())["judged"]
         open_days = [day for day, told in judged.items() if told["as_of"] == iso(moment)]
-        heard = self.heard(moment)
-        for day in sorted(open_days):
-            self.hold(day, moment, heard)
+        # Children are made when all is there that they look at: nothing is sent to them.
+        HEARD.clear()
+        HEARD.update(self.heard(moment))
+        hold = partial(held, self.folder / "store", self.made.folder / "world", moment)
+        fork = multiprocessing.get_context("fork")
+        with ProcessPoolExecutor(os.cpu_count(), mp_context=fork) as beside:
+            for checked, wrong in beside.map(hold, sorted(open_days)):
+                self.checked += checked
+                self.wrong += wrong
 
     def capture(self, morning: date) -> None:
         """The captures of the days before: a link each, the next day's are not there yet."""
@@ -95,33 +106,36 @@ class Nights:
                     found[row["message_id"]].append(row)
         return found
 
-    def world(self, day: str, moment: datetime) -> Iterator[Row]:
-        """A day's records as the API shows them then, as rows of `records`."""
-        store = self.folder / "store" / "records" / f"day={day}" / "records.parquet"
-        kept = {row["message_id"]: row for row in pq.ParquetFile(store).read().to_pylist()}
-        for path in sorted((self.made.folder / "world" / f"day={day}").glob("*.parquet")):
-            for row in pq.ParquetFile(path).read().to_pylist():
-                yield known_then(row, kept[row["message_id"]], moment)
-
-    def hold(self, day: str, moment: datetime, heard: dict[str, list[Row]]) -> None:
-        """Each verdict of a day against the reference's."""
-        path = self.folder / "store" / "verdicts" / f"day={day}" / "verdicts.parquet"
-        table = pq.ParquetFile(path).read(["message_id", "verdict", "reasons"])
-        told = {r["message_id"]: (r["verdict"], r["reasons"]) for r in table.to_pylist()}
-        for record in self.world(day, moment):
-            name = record["message_id"]
-            known = reference.as_known(record, moment)
-            wanted = reference.judge(known, heard.get(name, []), moment, [known])
-            self.checked += 1
-            if told.pop(name, None) != wanted:
-                self.wrong.append(f"{iso(moment)} {day} {name}: not {wanted}")
-        self.wrong += [f"{iso(moment)} {day} {name}: of no record" for name in told]
-
     def count_changes(self) -> None:
         """What the nights changed, by verdicts and why."""
         for path in sorted((self.folder / "store" / "changes").glob("*/*.parquet")):
             for row in pq.ParquetFile(path).read().to_pylist():
                 self.changed[f"{row['from_verdict']} → {row['to_verdict']}: {row['why']}"] += 1
+
+
+def held(store: Path, world: Path, moment: datetime, day: str) -> tuple[int, list[str]]:
+    """Each verdict of a day against the reference's: how many there are, and those that differ."""
+    path = store / "verdicts" / f"day={day}" / "verdicts.parquet"
+    table = pq.ParquetFile(path).read(["message_id", "verdict", "reasons"])
+    told = {r["message_id"]: (r["verdict"], r["reasons"]) for r in table.to_pylist()}
+    checked, wrong = 0, []
+    for record in records_then(store, world, day, moment):
+        name = record["message_id"]
+        known = reference.as_known(record, moment)
+        wanted = reference.judge(known, HEARD.get(name, []), moment, [known])
+        checked += 1
+        if told.pop(name, None) != wanted:
+            wrong.append(f"{iso(moment)} {day} {name}: not {wanted}")
+    return checked, wrong + [f"{iso(moment)} {day} {name}: of no record" for name in told]
+
+
+def records_then(store: Path, world: Path, day: str, moment: datetime) -> Iterator[Row]:
+    """A day's records as the API shows them then, as rows of `records`."""
+    path = store / "records" / f"day={day}" / "records.parquet"
+    kept = {row["message_id"]: row for row in pq.ParquetFile(path).read().to_pylist()}
+    for file in sorted((world / f"day={day}").glob("*.parquet")):
+        for row in pq.ParquetFile(file).read().to_pylist():
+            yield known_then(row, kept[row["message_id"]], moment)
 
 
 def known_then(row: Row, kept: Row, moment: datetime) -> Row:

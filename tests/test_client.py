@@ -242,14 +242,15 @@ def test_rate_limit_for_ever(play: Any) -> None:
 
 @pytest.mark.parametrize(("status", "kind"), [(401, AuthError), (403, AuthError), (422, ApiError)])
 def test_refusals(play: Any, status: int, kind: type[ApiError]) -> None:
-    """A refusal is not tried again, and its error holds title, detail and instance on one line."""
+    """A refusal is not tried again; its error holds title, detail, instance and what to check."""
     problem = {"title": "No", "detail": "Not\nyou.", "instance": "abc"}
     with play(lambda h, _: h.answer(status, problem)) as it:
         with pytest.raises(kind) as caught:
             it.page()
         assert len(it.seen) == 1
     words = f"Vonage answered {status} to GET /v2/reports/records: No: Not you. [instance abc]"
-    assert str(caught.value) == words
+    mend = "; check the API key, its secret, and that the account may use the Reports API"
+    assert str(caught.value) == words + (mend if kind is AuthError else "")
 
 
 def test_invalid_parameters(play: Any) -> None:

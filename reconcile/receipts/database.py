@@ -464,7 +464,8 @@ def _engine(sa: ModuleType, url: URL, kind: str, where: str) -> Engine:
             options["connect_args"] = {"connect_timeout": CONNECT_SECONDS}
     file = url.database or ""
     if kind == "sqlite" and not file.startswith("file:") and not Path(file).is_file():
-        raise InputError(f"{where}: there is no such file")  # SQLite would make an empty one
+        # SQLite would make an empty one.
+        raise InputError(f"{where}: there is no such file: correct its URL")
     try:
         engine: Engine = sa.create_engine(
             url, poolclass=sa.NullPool, hide_parameters=True, **options

@@ -115,7 +115,9 @@ class Sandbox:
             try:
                 self._server = _Server(("127.0.0.1", port), self)
             except OSError as error:
-                raise InputError(f"cannot listen on 127.0.0.1:{port}: {error.strerror}") from error
+                raise InputError(
+                    f"cannot listen on 127.0.0.1:{port}: {error.strerror}: name another --port"
+                ) from error
             undo.callback(self._server.server_close)
             self._cleanup = undo.pop_all()
         self.base_url = f"http://127.0.0.1:{self._server.server_address[1]}"
