@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import shlex
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from terminals import on_terminal
 
 from reconcile.cli import SHELLS
 from reconcile.settings import load
@@ -79,25 +79,7 @@ def test_a_terminal_need_not_be_asked(tmp_path: Path) -> None:
 def asked(folder: Path, arguments: list[str], answers: list[str]) -> str:
     """What a command says on a terminal on which somebody types."""
     around = {k: v for k, v in os.environ.items() if not k.startswith(("VONAGE_", "RECONCILE_"))}
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        [*COMMAND, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=around, cwd=folder
-    ) as running:
-        os.close(theirs)
-        os.write(ours, "".join(f"{answer}\n" for answer in answers).encode())
-        seen = b""
-        while chunk := _read(ours):
-            seen += chunk
-        os.close(ours)
-    assert running.returncode == 0, seen
-    return seen.decode()
-
-
-def _read(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 65536)
-    except OSError:
-        return b""
+    return on_terminal([*COMMAND, *arguments], around, answers, folder).decode()
 
 
 def test_check_says_what_is_next(

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import os
-import pty
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from jsonschema import Draft202012Validator
+from terminals import on_terminal
 
 from reconcile.cli import BY
 from reconcile.present.schema import schema
@@ -243,26 +243,11 @@ def test_colour_is_for_terminals(
     command = [sys.executable, "-m", "reconcile.cli", "show", "--store", str(demo_store)]
     around = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
     around |= {"COLUMNS": "120"} | environment
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(command, stdout=theirs, stderr=subprocess.PIPE, env=around) as running:
-        os.close(theirs)
-        seen = b""
-        while chunk := _read(ours):
-            seen += chunk
-        os.close(ours)
-    assert running.returncode == 0
+    seen = on_terminal(command, around)
     assert (b"\x1b[" in seen) is is_coloured
     piped = subprocess.run(command, capture_output=True, check=True, env=around)
     assert b"\x1b" not in piped.stdout
     assert piped.stdout.splitlines()[0] in seen
-
-
-def _read(terminal: int) -> bytes:
-    """What a terminal got; nothing when its program has ended."""
-    try:
-        return os.read(terminal, 65536)
-    except OSError:
-        return b""
 
 
 @pytest.mark.parametrize("asked", [
