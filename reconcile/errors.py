@@ -149,8 +149,13 @@ _MENDS = {
 }
 
 
+def first_line(error: Exception) -> str:
+    """What the engine says is wrong, in one line."""
+    return str(error).strip().split("\n")[0]
+
+
 def trouble(error: Exception) -> str:
     """What a disk or the engine has against it, in one line, and how to mend it where known."""
-    told = getattr(error, "strerror", None) or str(error).strip().split("\n")[0]
+    told = getattr(error, "strerror", None) or first_line(error)
     mend = next((mend for words, mend in _MENDS.items() if words in told), "")
     return f"{told}: {mend}" if mend else told

@@ -10,10 +10,9 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from reconcile.engine import quote
-from reconcile.errors import UsageError
+from reconcile.errors import UsageError, first_line
 from reconcile.store import Store, parquet_query, unreadable
 from reconcile.tables import COUNT, FLAG, Column, Table
-from reconcile.where import plain
 
 if TYPE_CHECKING:
     import duckdb
@@ -150,6 +149,8 @@ def reading(table: Table) -> Iterator[None]:
     try:
         yield
     except (duckdb.DataError, duckdb.NotSupportedError) as error:
-        raise UsageError(f"the filter does not fit table {table.name}: {plain(error)}") from None
+        raise UsageError(
+            f"the filter does not fit table {table.name}: {first_line(error)}"
+        ) from None
     except duckdb.Error as error:
         raise unreadable(table, error) from None

@@ -39,6 +39,7 @@ from reconcile.errors import (
     LockedError,
     StoreVersionError,
     UsageError,
+    first_line,
     trouble,
 )
 from reconcile.tables import BY_NAME, METADATA_KEY, Table, conform, file_metadata
@@ -315,7 +316,7 @@ def read_query(con: Backend, table: Table, query: str) -> ibis.Table:
 def unreadable(table: Table, error: Exception) -> InputError:
     """A file of a table that the engine cannot read."""
     return InputError(
-        f"table {table.name} cannot be read: {_first_line(error)}; restore its file from a "
+        f"table {table.name} cannot be read: {first_line(error)}; restore its file from a "
         "backup, or judge its day again"
     )
 
@@ -571,7 +572,3 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Any
 
-from reconcile.errors import UsageError
+from reconcile.errors import UsageError, first_line
 from reconcile.store import parquet_query
 from reconcile.tables import Table
 
@@ -74,7 +74,7 @@ def _bind(con: Any, sql: str, text: str, table: Table) -> None:
         told = f"DESCRIBE SELECT {sql} AS told FROM ({parquet_query(table, [])}) AS t"
         kind = con.execute(told).fetchone()[1]
     except duckdb.Error as error:
-        raise _refused(text, plain(error)) from None
+        raise _refused(text, first_line(error)) from None
     if kind != "BOOLEAN":
         raise _refused(text, f"it is {kind}, and no condition")
 
@@ -86,7 +86,7 @@ def _parsed(con: Any, text: str) -> dict[str, Any]:
         [told] = con.execute("SELECT json_serialize_sql(?::VARCHAR)", [_BEFORE + text]).fetchone()
         tree: dict[str, Any] = json.loads(told)
     except duckdb.Error as error:
-        raise _refused(text, plain(error)) from None
+        raise _refused(text, first_line(error)) from None
     except RecursionError:
         raise _refused(text, "it is nested too deeply") from None
     if tree["error"]:
@@ -140,11 +140,6 @@ def _check(node: dict[str, Any], text: str, table: Table) -> None:
 def _written(con: Any, tree: dict[str, Any]) -> str:
     [sql] = con.execute("SELECT json_deserialize_sql(?::JSON)", [json.dumps(tree)]).fetchone()
     return str(sql).removeprefix(_BEFORE)
-
-
-def plain(error: Exception) -> str:
-    """What the engine says is wrong, in one line."""
-    return str(error).strip().splitlines()[0]
 
 
 def _refused(text: str, why: str) -> UsageError:

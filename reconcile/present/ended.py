@@ -14,6 +14,7 @@ from reconcile.engine import quote
 from reconcile.present.catalogue import all_rules
 from reconcile.present.numbers import plural
 from reconcile.present.odd import odd_line, odd_networks, one_each
+from reconcile.present.rates import MEASURES
 from reconcile.present.text import printable
 from reconcile.present.worst import worst_networks
 from reconcile.store import Store
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 # At most so many lines of one kind.
 NETWORKS_SHOWN, RISES_SHOWN = 3, 2
 NOTHING_STANDS_OUT = "Nothing stands out: every receipt is here, or is not due.\n"
-UNCONFIRMED = ("missing", "unknown", "suspect")
 
 
 def after_run(ended: Any) -> str:
@@ -73,7 +73,7 @@ def _networks(store: Store, con: duckdb.DuckDBPyConnection, day: date) -> Iterat
 def _reasons(store: Store, con: duckdb.DuckDBPyConnection, days: list[date]) -> Iterator[str]:
     """Of each verdict the reason that most messages have, and the network that has most."""
     sentences = dict(rule[1:] for rule in all_rules())
-    named = ", ".join(map(quote, UNCONFIRMED))
+    named = ", ".join(map(quote, MEASURES))
     rows = con.execute(
         "SELECT verdict, reason, sum(n)::BIGINT AS messages, count(*), "
         "arg_max(struct_pack(country, network_code, n), n) FROM (SELECT verdict, reason, country, "

@@ -20,9 +20,7 @@ SHOWN = 10
 TOGETHER = {"network_code": "network_name", "country": "country_name"}
 
 
-def worst_networks(
-    store: Store, con: duckdb.DuckDBPyConnection, days: Iterable[date | str], form: str = "table"
-) -> str:
+def worst_networks(store: Store, con: duckdb.DuckDBPyConnection, days: Iterable[date | str]) -> str:
     """The networks with most messages missing, unknown or suspect; "" if nothing is published."""
     days = list(days)
     rows = views.view(store, con, "network", days)
@@ -33,7 +31,7 @@ def worst_networks(
     span = f"{len(days)} day{'s' if len(days) != 1 else ''}"
     note = f"{total['messages']:,} messages on {span}: {', '.join(parts)}"
     names, shown = compact(rows[:SHOWN], "network")
-    return render_rows(names, shown, form, "Networks with most unconfirmed messages", note)
+    return render_rows(names, shown, "table", "Networks with most unconfirmed messages", note)
 
 
 def compact(rows: list[views.Row], by: str) -> tuple[list[str], list[views.Row]]:
