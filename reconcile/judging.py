@@ -217,7 +217,7 @@ def judge_day(bench: Bench, day: date, *, covered: bool, recorded: bool = False)
     closed = _is_closed(bench, day, counts)
     orphans = judge_orphans(bench, day, covered=covered, closed=closed)
     parts = [verdicts, orphans, *_count(bench, day)]
-    bench.lay("error_codes_of_day", parquet_query(ERROR_CODES, [parts[-1].path]))
+    bench.lay("error_codes_of_day", parquet_query(ERROR_CODES, parts[-1].files))
     parts += _judge_networks(bench, day)
     parts.append(_summarise(bench, day))
     counts |= _check(bench, day, counts, {part.table: part for part in parts})
@@ -298,11 +298,11 @@ def judge_orphans(bench: Bench, day: date | None, *, covered: bool, closed: bool
 
     # Few receipts are orphans: found once, they are looked at closely by themselves.
     found = bench.write("unjoined", RECEIPTS, part, alone)
-    bench.lay("unjoined", parquet_query(RECEIPTS, [found.path]))
+    bench.lay("unjoined", parquet_query(RECEIPTS, found.files))
     if not found.rows:
         bench.lay("look_back", bench.store.query(RECORDS, []))
     staged = bench.write("orphans", ORPHANS, part, build)
-    bench.lay("lone", parquet_query(ORPHANS, [staged.path]))
+    bench.lay("lone", parquet_query(ORPHANS, staged.files))
     return staged
 
 
@@ -376,7 +376,7 @@ def _mask_outages(bench: Bench, staged: Staged, counts: dict[str, int]) -> None:
         "masked", VERDICTS, lambda: core.masked(table("verdicts_of_day"), table("outages"))
     )
     aside = staged.path.with_name("masked.parquet")
-    verdicts = parquet_query(VERDICTS, [staged.path])
+    verdicts = parquet_query(VERDICTS, staged.files)
     spans = cutting.spans_of(bench.con, verdicts)
     if spans == cutting.ALL:
         _write_verdicts(bench, view, aside)
@@ -578,8 +578,8 @@ def _check(
     bench: Bench, day: date, counts: dict[str, int], parts: dict[str, Staged]
 ) -> dict[str, int]:
     """Holds a day's tables against each other; nothing is published where a sum is open."""
-    bench.lay("summary_of_day", parquet_query(SUMMARY, [parts["summary"].path]))
-    bench.lay("reasons_of_day", parquet_query(REASONS, [parts["reasons"].path]))
+    bench.lay("summary_of_day", parquet_query(SUMMARY, parts["summary"].files))
+    bench.lay("reasons_of_day", parquet_query(REASONS, parts["reasons"].files))
     names = ("messages", *words.VERDICTS)
     sums = ", ".join(
         f"sum({name}) AS {name}" for name in (*names, "receipts", "orphans", "uncovered")

@@ -116,7 +116,7 @@ def partitions(store: Store, table: Table, start: date | None, end: date | None)
 def rows_query(store: Store, table: Table, start: date | None, end: date | None) -> str:
     """SQL of a table's rows of these days."""
     names = partitions(store, table, start, end)
-    rows = parquet_query(table, [store.path(table, name) for name in names])
+    rows = parquet_query(table, store.files(table, *names))
     if table.partition == "day" or not (start or end):
         return rows
     ends = [

@@ -5,11 +5,14 @@
       ledger.json                                  what was downloaded, captured and judged
       runs/AS_OF-RUN.json                          one manifest a run, written last
       TABLE/day=YYYY-MM-DD/TABLE.parquet           one file a partition
+      TABLE/day=YYYY-MM-DD/TABLE.json              or several, which it names: those in …
+      TABLE/day=YYYY-MM-DD/RUN/PART.parquet        … a folder beside it, of many engines' making
       changes/as_of=YYYYMMDDTHHMMSSZ/changes.parquet
       .work/                                       staging, downloads under way, the lock
 
-A partition is replaced by one rename of a file that was checked and synced before. A reader
-therefore sees the old file or the new one, never half of one.
+A partition is replaced by one rename of a file that was checked and synced before: its rows, or
+the names of the files that hold them. A reader therefore sees the old rows or the new ones, never
+half of them.
 """
 
 # ruff: noqa: S608 - SQL is put together from names of our own; texts of others are quoted
@@ -21,6 +24,7 @@ import itertools
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -50,6 +54,8 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 MARKER = "store.json"
+# Beside a partition's one file, instead of it: the names of several.
+NAMES = ".json"
 UNDATED = "undated"
 _VIEWS = itertools.count()
 # Small enough that reading one message touches little, large enough to compress well.
@@ -63,12 +69,21 @@ FEW_WORDS = 50_000
 
 @dataclass(frozen=True)
 class Staged:
-    """A partition that is written and checked, but not published."""
+    """A partition that is written and checked, but not published.
+
+    Attributes:
+        path: its file, or the folder of its files, which are read in the order of their names.
+    """
 
     table: str
     day: str
     path: Path
     rows: int
+
+    @property
+    def files(self) -> list[Path]:
+        """The parquet files that hold its rows, in order."""
+        return sorted(self.path.glob("*.parquet")) if self.path.is_dir() else [self.path]
 
 
 @dataclass
@@ -189,29 +204,34 @@ class Store:
         return self.work / "staging"
 
     def path(self, table: Table, day: date | str) -> Path:
-        """The file of one partition."""
+        """Where the file of a partition lies that has one."""
         return self.root / _partition(table, day)
+
+    def files(self, table: Table, *days: date | str) -> list[Path]:
+        """The files of these partitions, in order; those that are not there have none."""
+        return [file for day in days for file in _files(self.path(table, day))]
 
     def days(self, table: Table) -> list[str]:
         """The partitions that a table has, by name, in order."""
         return sorted(
             p.name.removeprefix(f"{table.partition}=")
             for p in (self.root / table.name).glob(f"{table.partition}=*")
-            if (p / f"{table.name}.parquet").exists()
+            if _files(p / f"{table.name}.parquet")
         )
 
     def query(self, table: Table, days: Iterable[date | str]) -> str:
         """SQL of the rows of these days, in the contract's types; days without a file add none."""
-        return parquet_query(table, [p for p in (self.path(table, d) for d in days) if p.exists()])
+        return parquet_query(table, self.files(table, *days))
 
     def about(self, table: Table, day: date | str) -> dict[str, Any] | None:
         """What a partition says of itself (`tables.file_metadata`); None where there is none."""
         import pyarrow.parquet as pq
 
-        path = self.path(table, day)
-        if not path.exists():
+        files = self.files(table, day)
+        if not files:
             return None
-        found: dict[str, Any] = json.loads(pq.read_metadata(path).metadata[METADATA_KEY.encode()])
+        told = pq.read_metadata(files[0]).metadata[METADATA_KEY.encode()]
+        found: dict[str, Any] = json.loads(told)
         return found
 
     def read(self, con: Backend, table: Table, days: Iterable[date | str]) -> ibis.Table:
@@ -243,8 +263,12 @@ class Store:
             target = self.path(BY_NAME[part.table], part.day)
             with disk(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
-                part.path.replace(target)
-                _sync(target.parent)
+                if part.path.is_dir():
+                    _put_folder(part, target)
+                else:
+                    part.path.replace(target)
+                    _sync(target.parent)
+                    _drop_folders(target)
 
     # --- ledger, manifests, the run under way --------------------------------------------
 
@@ -560,6 +584,34 @@ def disk(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DiskError(f"{path} cannot be written: {trouble(error)}") from None
+
+
+def _files(path: Path) -> list[Path]:
+    """The files of the partition that has its one file here, if it has one."""
+    names = path.with_suffix(NAMES)
+    if names.exists():
+        return [path.parent / name for name in read_json(names)["files"]]
+    return [path] if path.exists() else []
+
+
+def _put_folder(part: Staged, target: Path) -> None:
+    """Publishes a partition of several files: they are there before they are named."""
+    whole, names = target.parent / uuid.uuid4().hex[:12], [file.name for file in part.files]
+    part.path.replace(whole)
+    _sync(target.parent)
+    write_json(target.with_suffix(NAMES),
+               {"files": [f"{whole.name}/{name}" for name in names]})  # fmt: skip
+    target.unlink(missing_ok=True)
+    _drop_folders(target, whole.name)
+
+
+def _drop_folders(target: Path, named: str = "") -> None:
+    """Drops what a partition's files were before, and what a run that was killed has left."""
+    if not named:
+        target.with_suffix(NAMES).unlink(missing_ok=True)
+    for folder in target.parent.iterdir():
+        if folder.is_dir() and folder.name != named:
+            shutil.rmtree(folder)
 
 
 def _partition(table: Table, day: date | str) -> Path:

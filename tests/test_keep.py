@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from reconcile.days import Window, day_window, end_of, start_of
 from reconcile.reports import raw
 from reconcile.reports.keep import Part, days_of, publish
-from reconcile.store import Store
+from reconcile.store import Staged, Store
 from reconcile.tables import RECORDS, REJECTS
 
 DAY, NEXT = date(2026, 1, 5), date(2026, 1, 6)
@@ -145,6 +145,24 @@ def test_the_rest_of_the_day_stays(shelf: Shelf) -> None:
     shelf.keep(*(BASE | {"message_id": f"{n:02}"} for n in range(39, 0, -3)))
     ids = [row["message_id"] for row in shelf.records()]
     assert ids == sorted({f"{n:02}" for n in (*range(0, 40, 2), *range(39, 0, -3))})
+
+
+def test_a_day_of_several_files(shelf: Shelf) -> None:
+    """Records that lie in several files are merged like those of one: all stay, none stays old."""
+    shelf.keep(*(BASE | {"message_id": f"M{n}", "status": "accepted"} for n in range(6)))
+    [file] = shelf.store.files(RECORDS, DAY)
+    rows = pq.read_table(file, partitioning=None)
+    folder = shelf.store.staging / "several"
+    folder.mkdir(parents=True)
+    for number in range(3):
+        pq.write_table(rows[2 * number : 2 * number + 2], folder / f"{number}.parquet")
+    shelf.store.publish([Staged(RECORDS.name, str(DAY), folder, 6)])
+    assert len(shelf.store.files(RECORDS, DAY)) == 3
+    newer = [BASE | {"message_id": f"M{n}"} for n in (0, 3, 6)]
+    shelf.keep(*newer, fetched_at=AS_OF + timedelta(days=1))
+    assert [(row["message_id"], row["status"]) for row in shelf.records()] == [
+        (f"M{n}", "delivered" if n in (0, 3, 6) else "accepted") for n in range(7)
+    ]
 
 
 def test_written_once(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:

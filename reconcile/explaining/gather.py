@@ -191,10 +191,9 @@ def _by_id(
 
 def _parts(this: Run, table: Table, parts: Iterable[str], columns: Iterable[str]) -> str:
     """SQL of the rows of partitions, each with its `part`; empty if there is none."""
-    paths = [this.store.path(table, part) for part in sorted(parts)]
-    files = ", ".join(quote(str(path)) for path in paths if path.exists())
+    files = ", ".join(quote(str(file)) for file in this.store.files(table, *sorted(parts)))
     names = ", ".join(f'"{name}"' for name in columns)
-    part = "regexp_extract(filename, 'day=([^/]+)/[^/]+$', 1)"
+    part = "regexp_extract(filename, '/day=([^/]+)/[^=]+$', 1)"
     return files and (
         f"SELECT {names}, {part} AS part "
         f"FROM read_parquet([{files}], filename = true, hive_partitioning = false)"

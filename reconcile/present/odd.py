@@ -50,7 +50,7 @@ def odd_networks(
     Args:
         where: a condition on the columns of `networks`.
     """
-    days = [str(day) for day in days if store.path(NETWORKS, day).exists()]
+    days = [str(day) for day in days if store.files(NETWORKS, day)]
     if not days:
         return None
     rows = store.query(NETWORKS, days)

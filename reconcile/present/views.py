@@ -122,7 +122,7 @@ def trends(
 
 def _rows(store: Store, this: View, days: Iterable[date | str], where: str | None) -> str | None:
     """SQL of the rows of the view's table, with the columns that are added up."""
-    files = [path for path in (store.path(this.table, day) for day in days) if path.exists()]
+    files = store.files(this.table, *days)
     if not files:
         return None
     query = f"({parquet_query(this.table, files)}) AS t"

@@ -12,7 +12,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reconcile.engine import quote
 from reconcile.errors import InputError
 from reconcile.receipts.adding import Kind, Problem, known_of, publish, read_new
 from reconcile.receipts.database import Query
@@ -133,9 +132,8 @@ def _ask(
 
 def _captured_span(store: Store, con: Backend, day: str) -> list[str]:
     """First and last UTC day on which receipts of a partition were captured; empty if unknown."""
-    path = quote(str(store.path(RECEIPTS, day)))
+    rows = store.query(RECEIPTS, [day])
     span = con.con.execute(
-        f"SELECT min(captured_at)::TIMESTAMP::DATE, max(captured_at)::TIMESTAMP::DATE "
-        f"FROM read_parquet({path})"
+        f"SELECT min(captured_at)::TIMESTAMP::DATE, max(captured_at)::TIMESTAMP::DATE FROM ({rows})"
     ).fetchone()
     return [str(d) for d in span] if span and span[0] else []

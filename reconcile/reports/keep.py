@@ -29,7 +29,7 @@ NEWEST_FIRST = (
     "content"
 )
 _TIMES = ("fetched_at", "asked_at", "finalized_at")
-# Where a row comes from: 0 is the store, n the n-th part; and its number there.
+# Where a row comes from: n is the n-th part, 0 the store (its next file -1, …); its number there.
 ORIGIN, PLACE = "origin", "place"
 _STORED = 0
 _REPEATED, _OLDER, _BAD = "repeated_keys", "older_states", "bad_rows"
@@ -134,8 +134,7 @@ class _Merge:
         self, store: Store, con: Backend, day: date, parts: Sequence[Part], pii: str
     ) -> None:
         self._store, self._con, self._day, self._parts, self._pii = store, con, day, parts, pii
-        path = store.path(RECORDS, day)
-        self.stored = [path] if path.exists() else []
+        self.stored = store.files(RECORDS, day)
         self._all_lie_in = [
             con.con.execute(parse.all_lie_in(part.raw, part.window_of(day))).fetchone() == (True,)
             for part in parts
@@ -191,9 +190,9 @@ class _Merge:
         columns = ", ".join(RECORDS.names)
         only = f"SEMI JOIN {among} ON {among}.key = {parse.key('message_id')}" if among else ""
         each = [
-            f"SELECT {columns}, {_STORED} AS {ORIGIN}, file_row_number AS {PLACE} "
+            f"SELECT {columns}, {_STORED - number} AS {ORIGIN}, file_row_number AS {PLACE} "
             f"FROM {_numbered(file)} {only}"
-            for file in self.stored
+            for number, file in enumerate(self.stored)
         ]
         for number, part in enumerate(self._parts):
             rows = part.records(self._day, self._pii, among, all_lie_in=self._all_lie_in[number])

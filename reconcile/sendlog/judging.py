@@ -24,7 +24,7 @@ def covering_days(day: date) -> list[date]:
 
 def has_log(bench: Bench, day: date) -> bool:
     """Whether a send log has messages of this day."""
-    return bench.store.path(SENT, day).exists()
+    return bool(bench.store.files(SENT, day))
 
 
 def lay(bench: Bench, day: date) -> None:
