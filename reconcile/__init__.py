@@ -21,7 +21,7 @@ def open(  # noqa: A001 - meant to be said as `reconcile.open`
     """Opens a store to read its published tables; it locks nothing and changes nothing.
 
     Args:
-        store: the folder of the tables.
+        store: the folder of the tables, or `s3://BUCKET/FOLDER`.
         memory_limit: memory of the engine, such as `2GB`; None: half of the machine's.
         threads: threads of the engine; None: all.
 
@@ -37,6 +37,8 @@ def open(  # noqa: A001 - meant to be said as `reconcile.open`
     """
     from pathlib import Path
 
+    from reconcile.bucket import is_url
     from reconcile.frames import Frames
 
-    return Frames(Path(store).expanduser(), memory_limit=memory_limit, threads=threads)
+    place = store if is_url(store) else Path(store).expanduser()
+    return Frames(place, memory_limit=memory_limit, threads=threads)

@@ -43,7 +43,7 @@ def replay(
     """
     published = [date.fromisoformat(day) for day in store.days(NETWORKS)]
     if not published:
-        raise UsageError(f"no networks are published in {store.root}: run `reconcile run` first")
+        raise UsageError(f"no networks are published in {store.name}: run `reconcile run` first")
     last = published[-1]
     first = max(published[0], last - (many - 1) * DAY)
     days = days_between(first - networking.REACH * DAY, last + DAY)

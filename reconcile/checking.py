@@ -11,12 +11,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from reconcile import border
+from reconcile.bucket import is_url
 from reconcile.errors import ReconcileError, SettingsError, VonageError
 from reconcile.receipts import database
+from reconcile.receipts.away import listed
 from reconcile.receipts.ingest import find
 from reconcile.reports.client import Client
 from reconcile.settings import PING_URL, WEBHOOK_URL, Account, Settings, secret_url
-from reconcile.store import MARKER, Store, refuse_others
+from reconcile.store import Store
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 LOCAL = 6  # local input or disk
@@ -68,7 +70,7 @@ def exit_code(found: Iterable[Checked]) -> int:
 
 def is_begun(settings: Settings) -> bool:
     """Whether a run has been here before."""
-    return (settings.store / MARKER).exists()
+    return Store(settings.store).is_begun
 
 
 def _told(name: str, look: Check, settings: Settings) -> Iterator[Checked]:
@@ -121,22 +123,22 @@ def _clock_told(ahead: timedelta) -> Checked:
 
 
 def _store(settings: Settings) -> Iterator[Checked]:
-    root, there = settings.store, is_begun(settings)
+    store, there = Store(settings.store), is_begun(settings)
     if there:
-        Store.open(root)  # says if its layout is another one's
+        Store.open(settings.store)  # says if its layout is another one's
     else:
-        refuse_others(root)
-    place = _there(root)
+        store.refuse_others()
+    place = _there(store.root)
     problem = _not_writable(place)
     if problem:
         yield Checked("store", FAIL, f"{place} cannot be written: {problem}", LOCAL)
     else:
         begun = "is there" if there else "will be made by the first run"
-        yield Checked("store", OK, f"{root} {begun}, and can be written")
+        yield Checked("store", OK, f"{store.name} {begun}, and can be written")
 
 
 def _disk(settings: Settings) -> Iterator[Checked]:
-    places = {"store": _there(settings.store)}
+    places = {"store": _there(Store(settings.store).root)}
     if settings.temp_directory:
         places["temp_directory"] = _there(settings.temp_directory)
     for name, place in places.items():
@@ -155,7 +157,7 @@ def _key(settings: Settings) -> Iterator[Checked]:
         yield Checked("key", OK, f"the first run makes one at {file}: back it up")
         return
     border.read_key(file)
-    if file.resolve().is_relative_to(settings.store.resolve()):
+    if file.resolve().is_relative_to(Store(settings.store).root.resolve()):
         yield Checked("key", FAIL, f"{file} lies in the store: both together are the numbers", 2)
     elif file.stat().st_mode & 0o077:
         yield Checked("key", WARN, f"others can read {file}: chmod 600 it")
@@ -176,7 +178,9 @@ def _captures(settings: Settings, now: datetime) -> Iterator[Checked]:
 def _files(name: str, patterns: list[str], now: datetime) -> Iterator[Checked]:
     if not patterns:
         return
-    files, nothing = find(patterns)
+    for pattern in filter(is_url, patterns):
+        yield from _objects(name, pattern, now)
+    files, nothing = find(p for p in patterns if not is_url(p))
     for pattern in nothing:
         yield Checked(name, FAIL, f"{pattern} matches no file", LOCAL)
     locked = [file for file in files if not os.access(file, os.R_OK)]
@@ -185,11 +189,26 @@ def _files(name: str, patterns: list[str], now: datetime) -> Iterator[Checked]:
     if not files:
         return
     newest = max(files, key=lambda file: file.stat().st_mtime)
-    age = now - datetime.fromtimestamp(newest.stat().st_mtime, UTC)
+    moment = datetime.fromtimestamp(newest.stat().st_mtime, UTC)
+    yield _age(name, f"{len(files):,} files", newest.name, now - moment)
+
+
+def _objects(name: str, pattern: str, now: datetime) -> Iterator[Checked]:
+    objects = listed(pattern)
+    if not objects:
+        yield Checked(name, FAIL, f"{pattern} matches no object", LOCAL)
+        return
+    newest = max(objects, key=lambda url: objects[url].modified)
+    age = now - objects[newest].modified
+    yield _age(name, f"{len(objects):,} objects", newest.rpartition("/")[2], age)
+
+
+def _age(name: str, what: str, newest: str, age: timedelta) -> Checked:
     hours = max(age, timedelta(0)) / timedelta(hours=1)
-    words = f"{len(files):,} files; the newest, {newest.name}, was written to {hours:,.1f} h ago"
-    yield Checked(name, WARN if age > STALE else OK, words + (": are they still captured?"
-                                                              if age > STALE else ""))  # fmt: skip
+    words = f"{what}; the newest, {newest}, was written to {hours:,.1f} h ago"
+    stale = age > STALE
+    return Checked(name, WARN if stale else OK, words + (": are they still captured?"
+                                                         if stale else ""))  # fmt: skip
 
 
 def _signatures(settings: Settings) -> Iterator[Checked]:

@@ -32,7 +32,7 @@ BY = ("network", "country", "campaign", "day", "hour", "reason", "error-code")
 
 # Flag → what it says. A test holds them against the settings, which share their names.
 SETTING_FLAGS = {
-    "store": "Folder of the tables [store].",
+    "store": "Folder of the tables, or s3://BUCKET/FOLDER [store].",
     "dlr": "Glob of captured receipts; may be given several times.",
     "send_log": "Glob of logs of what the SMS API answered; may be given several times.",
     "base_url": "Where the Reports API is [https://api.nexmo.com].",
@@ -68,6 +68,7 @@ SETTING_FLAGS = {
     "memory_limit": "Memory of the engine [half of the machine's].",
     "threads": "Threads of the engine [all].",
     "temp_directory": "Where the engine spills [in the store].",
+    "lock_expiry": "How long a bucket's lock outlives a run that was killed [5m].",
 }
 SEVERAL = ("dlr", "send_log", "fail_on")
 STORE_ONLY = ("store",)
@@ -220,6 +221,7 @@ def init(
 
 def _answers(given: dict[str, Any]) -> dict[str, Any]:
     """What somebody at a terminal says to what no flag has said."""
+    from reconcile.bucket import is_url
     from reconcile.receipts.ingest import find
 
     if not given["dlr"]:
@@ -228,7 +230,7 @@ def _answers(given: dict[str, Any]) -> dict[str, Any]:
             show_default=False,
         )  # fmt: skip
         given = given | {"dlr": [told] if told else []}
-        if told:
+        if told and not is_url(told):
             files, _ = find([told])
             click.echo(f"  files there now: {len(files):,}")
     asked = {
@@ -443,21 +445,27 @@ def ingest(
 def _preview(
     settings: Settings, paths: tuple[str, ...], moment: datetime, form: str, allow_empty: bool
 ) -> None:
+    from tempfile import TemporaryDirectory
+
     from reconcile import border
     from reconcile.job import wishes
     from reconcile.present.previewed import previewed
     from reconcile.present.progress import progress
-    from reconcile.receipts.ingest import find
+    from reconcile.receipts.away import brought
     from reconcile.receipts.preview import preview
     from reconcile.run import looked_at
 
-    files, nothing = find(paths)
-    with progress(_lines) as tell, looked_at(settings, moment) as this:
+    with (
+        progress(_lines) as tell, looked_at(settings, moment) as this,
+        TemporaryDirectory(prefix="captures-") as aside,
+        brought(paths, {}, Path(aside, "fetched")) as given,
+    ):  # fmt: skip
         border.set_key(this.con, settings)
-        found = preview(this.store, this.con, this.ledger, files, wishes(settings), tell)
+        found = preview(this.store, this.con, this.ledger, given.files, wishes(settings), tell,
+                        given.urls)  # fmt: skip
     click.echo(previewed(found, form), nl=False)
     problems = [told.problem for told in found if told.problem]
-    _refuse([*([] if allow_empty else [f"{p} matches no file" for p in nothing]), *problems])
+    _refuse([*([] if allow_empty else [f"{p} matches no file" for p in given.nothing]), *problems])
 
 
 def _refuse(problems: list[str]) -> None:

@@ -15,6 +15,7 @@
     ├── InputError                   6   a local file is not what it should be
     │   ├── UnreadableError          6   it cannot be read at all
     │   └── DiskError                6
+    │       └── BucketError          6   the store's bucket could not be reached, or refused
     └── LockedError                 75   another run holds the store's lock
 
 An odd pair of record and receipt is never an error: it is a verdict. An unreadable line is a
@@ -126,6 +127,10 @@ class UnreadableError(InputError):
 
 class DiskError(InputError):
     """The store's disk refused: full, read-only, or no permission."""
+
+
+class BucketError(DiskError):
+    """The bucket of the store, or of captures, could not be reached, or refused."""
 
 
 class LockedError(ReconcileError):

@@ -26,7 +26,9 @@ from reconcile.tables import RECORDS
 def connected(this: Run, accounts: Iterable[Account]) -> Iterator[Vonage]:
     """Clients for all accounts, and a pool that lets them work beside each other."""
     accounts, budget = list(accounts), Budget(this.settings.max_billed_records)
-    desk = download.Desk(this.slices, this.settings, this.as_of, budget, this.progress)
+    desk = download.Desk(
+        this.slices, this.settings, this.as_of, budget, this.progress, this.store.keep_slices
+    )
     clients = {account.api_key: Client(account, this.settings, budget) for account in accounts}
     sources = {
         Source(owner.account_id, product, owner.with_subaccounts): clients[account.api_key]
@@ -99,6 +101,7 @@ def _clear_what_is_here(this: Run) -> None:
     """
     while stale := [part for part, _ in underway.begun(this.slices) if _is_here(this, part)]:
         underway.clear(this.slices, *stale)
+        this.store.keep_slices()
 
 
 def _is_here(this: Run, part: Slice) -> bool:
@@ -120,6 +123,7 @@ def _take_in(this: Run, day: date, fetched: list[Fetched], answered: list[Part])
     this.store.save(this.ledger)
     for each in fetched:
         underway.clear(this.slices, each.slice, *each.within)
+    this.store.keep_slices()
 
 
 def _part_of(fetched: Fetched) -> Part:

@@ -73,14 +73,14 @@ class Frames:
     """
 
     def __init__(
-        self, store: Path, *, memory_limit: str | None = None, threads: int | None = None
+        self, store: Path | str, *, memory_limit: str | None = None, threads: int | None = None
     ) -> None:
         self._store = Store.open(store)
         memory = memory_limit or engine.half_of_memory()
         self._engine = engine.connect(memory, threads, self._store.work / "spill")
 
     def __repr__(self) -> str:
-        return f"reconcile.open({str(self._store.root)!r})"
+        return f"reconcile.open({self._store.name!r})"
 
     def days(self, table: str = "summary") -> list[date]:
         """The UTC days that a table has, in order (of `changes`: on which days it was judged).
@@ -262,7 +262,7 @@ class Frames:
 
         if not message_ids:
             raise UsageError("name the message ids to explain")
-        settings = load(None, store=self._store.root)
+        settings = load(None, store=self._store.name)
         with looked_at(settings, parse_moment(datetime.now(UTC).isoformat())) as this:
             found = explain(this, Given(message_ids), None)
         if found.unknown:

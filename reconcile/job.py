@@ -197,47 +197,57 @@ def ingest(this: Run, patterns: Sequence[str] = (), *, allow_empty: bool = False
         allow_empty: whether a pattern may match nothing.
     """
     from reconcile.receipts import ingest as captures
+    from reconcile.receipts.away import brought, settled
     from reconcile.receipts.database import queries_of
     from reconcile.receipts.intake import COUNTED
 
-    files, nothing = captures.find(patterns or this.settings.dlr)
     queries = [] if patterns else queries_of(this.settings)
-    if allow_empty:
-        nothing = []
-    for pattern in nothing:
-        this.hole("*", f"{pattern} matches no file: are the captures there?")
-    taken = captures.ingest(this.store, this.con, this.ledger, files, queries, this.as_of,
-                            wishes(this.settings), this.progress)  # fmt: skip
-    for capture in taken.captures:
-        this.note("captures", {
-            "source": capture.source, "path": capture.path, "format": capture.format,
-            **{name: getattr(capture, name) for name in COUNTED},
-            "strangers": capture.strangers, "waits": capture.waits,
-        })  # fmt: skip
-    for problem in taken.problems:
-        this.hole("*", problem.reason)
-    this.unread = [problem.reason for problem in taken.problems if problem.unread]
+    with brought(patterns or this.settings.dlr, this.ledger.objects, this.fetched) as given:
+        nothing = [] if allow_empty else given.nothing
+        for pattern in nothing:
+            this.hole("*", f"{pattern} matches no file: are the captures there?")
+        taken = captures.ingest(this.store, this.con, this.ledger, given.files, queries, this.as_of,
+                                wishes(this.settings), this.progress, given.urls)  # fmt: skip
+        for capture in taken.captures:
+            this.note("captures", {
+                "source": capture.source, "path": given.called(capture.path),
+                "format": capture.format,
+                **{name: getattr(capture, name) for name in COUNTED},
+                "strangers": capture.strangers, "waits": capture.waits,
+            })  # fmt: skip
+        for problem in taken.problems:
+            this.hole("*", given.called(problem.reason))
+        this.unread = [given.called(p.reason) for p in taken.problems if p.unread]
+        _remember_objects(this, settled(given, this.ledger.captures, taken.problems))
     return not nothing and not this.unread
+
+
+def _remember_objects(this: Run, read: dict[str, str]) -> None:
+    """Enters the objects that were read to their end: they are not fetched again."""
+    if read:
+        this.ledger.objects |= read
+        this.store.save(this.ledger)
 
 
 def ingest_send_logs(this: Run) -> None:
     """Reads what is new of the logs of what the SMS API answered at sending."""
-    from reconcile.receipts.ingest import find
+    from reconcile.receipts.away import brought, settled
     from reconcile.sendlog import ingest as logs
 
-    files, nothing = find(this.settings.send_log)
-    for pattern in nothing:
-        this.hole("*", f"{pattern} matches no file: is the send log there?")
-    taken = logs.ingest(this.store, this.con, this.ledger, files, this.as_of, this.settings.pii,
-                        this.progress)  # fmt: skip
-    for log in taken.logs:
-        this.note("send_logs", {
-            "source": log.source, "path": log.path, "format": log.format,
-            **{name: getattr(log, name) for name in (*logs.COUNTED, "strangers", "waits")},
-        })  # fmt: skip
-    for problem in taken.problems:
-        this.hole("*", problem.reason)
-    this.log_is_whole = not nothing and not taken.problems
+    with brought(this.settings.send_log, this.ledger.objects, this.fetched) as given:
+        for pattern in given.nothing:
+            this.hole("*", f"{pattern} matches no file: is the send log there?")
+        taken = logs.ingest(this.store, this.con, this.ledger, given.files, this.as_of,
+                            this.settings.pii, this.progress, given.urls)  # fmt: skip
+        for log in taken.logs:
+            this.note("send_logs", {
+                "source": log.source, "path": given.called(log.path), "format": log.format,
+                **{name: getattr(log, name) for name in (*logs.COUNTED, "strangers", "waits")},
+            })  # fmt: skip
+        for problem in taken.problems:
+            this.hole("*", given.called(problem.reason))
+        _remember_objects(this, settled(given, this.ledger.send_logs, taken.problems))
+    this.log_is_whole = not given.nothing and not taken.problems
 
 
 def wishes(settings: Settings) -> Wishes:

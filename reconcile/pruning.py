@@ -7,14 +7,12 @@ whatever of them still lies there. A prune that was killed is finished by the ne
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from pathlib import Path
 
 from reconcile.days import DAY, day_of
-from reconcile.errors import DiskError, UsageError, trouble
+from reconcile.errors import UsageError
 from reconcile.job import LONGEST_SPAN, open_days
 from reconcile.networking import REACH
 from reconcile.reports import underway
@@ -63,7 +61,7 @@ def prune(
     """
     if dry:
         return _prune(store, settings, as_of, keep, dry=True)
-    with store.lock():
+    with store.lock(settings.lock_expiry):
         return _prune(store, settings, as_of, keep, dry=False)
 
 
@@ -73,22 +71,23 @@ def _prune(
     ledger = store.ledger()
     if ledger.intake or ledger.send_intake:
         raise UsageError(
-            f"a run was stopped while it took captures into {store.root}: "
+            f"a run was stopped while it took captures into {store.name}: "
             "`reconcile ingest` finishes that, then prune"
         )
     found = _first_kept(ledger, settings, day_of(as_of), keep)
     if not dry:
         _enter(ledger, found.before)
         store.save(ledger)
-    for table, folder in _old_partitions(store, found.before):
+    for table, day in _old_partitions(store, found.before):
         found.partitions[table.name] = found.partitions.get(table.name, 0) + 1
-        found.size += _size(folder)
+        found.size += store.size(table, day)
         if not dry:
-            _drop(folder)
+            store.drop(table, day)
     for part in _old_slices(store, found.before):
         found.slices += 1
         if not dry:
             underway.clear(store.work / "slices", part)
+            store.keep_slices()
     return found
 
 
@@ -116,12 +115,12 @@ def _enter(ledger: Ledger, before: date) -> None:
     ledger.send_changed = [day for day in ledger.send_changed if day >= first]
 
 
-def _old_partitions(store: Store, before: date) -> Iterator[tuple[Table, Path]]:
+def _old_partitions(store: Store, before: date) -> Iterator[tuple[Table, str]]:
     for table in TABLES:
-        for folder in sorted((store.root / table.name).glob(f"{table.partition}=*")):
-            day = _day_of_partition(folder.name.partition("=")[2])
+        for name in store.days(table):
+            day = _day_of_partition(name)
             if day is not None and day < before:
-                yield table, folder
+                yield table, name
 
 
 def _day_of_partition(name: str) -> date | None:
@@ -139,14 +138,3 @@ def _old_slices(store: Store, before: date) -> Iterator[Slice]:
     while fresh := [p for p, _ in underway.begun(folder) if p.day < before and p not in seen]:
         seen.update(fresh)
         yield from fresh
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def _drop(folder: Path) -> None:
-    try:
-        shutil.rmtree(folder)
-    except OSError as error:
-        raise DiskError(f"{folder} cannot be dropped: {trouble(error)}") from None

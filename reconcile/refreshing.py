@@ -168,7 +168,7 @@ def ask(this: Run, vonage: Vonage, wanted: Messages) -> list[Answers]:
         client = vonage.client_of(source.account_id)
         if client is None or source in vonage.refused_by_id:
             continue
-        each = Answers(source, this.slices, this.as_of)
+        each = Answers(source, this.slices, this.as_of, kept=this.store.keep_slices)
         each.ask(client, messages[: max(vonage.room, 0)], vonage.submit, vonage.desk.progress)
         each.left_out = len(messages) - len(each.asked)
         vonage.room -= len(each.asked)
@@ -214,7 +214,7 @@ def enter(this: Run, answers: Iterable[Answers]) -> None:
 
 def take_in_what_was_left(this: Run) -> None:
     """Takes in what a stopped run had asked for by id: it is paid for."""
-    answers = list(refresh.left(this.slices))
+    answers = list(refresh.left(this.slices, this.store.keep_slices))
     for day, parts in parts_of(this, answers).items():
         keep.publish(this.store, this.con, day, parts, this.as_of, this.settings.pii)
     if answers:

@@ -15,7 +15,7 @@ from reconcile import __version__
 from reconcile.days import iso, parse_moment
 from reconcile.errors import DONE, EXCEEDED, INCOMPLETE, ReconcileError
 from reconcile.settings import Settings
-from reconcile.store import MARKER, Ledger, Store
+from reconcile.store import Ledger, Store
 from reconcile.vocabulary import RULES_VERSION, VERDICTS
 
 if TYPE_CHECKING:
@@ -61,6 +61,11 @@ class Run:
         return self.store.work / "slices"
 
     @property
+    def fetched(self) -> Path:
+        """Where captures lie that were fetched from a bucket, while they are read."""
+        return self.store.work / "captures"
+
+    @property
     def exit_code(self) -> int:
         """What the run's end means to whoever started it."""
         if self.holes:
@@ -76,7 +81,7 @@ def opened(
     from reconcile import border
 
     store = Store.open(settings.store, create=True)
-    with store.lock(), _engine(settings, store) as con:
+    with store.lock(settings.lock_expiry), _engine(settings, store) as con:
         stopped = store.unfinished()
         if stopped and not given and stopped["as_of"][:10] == iso(as_of)[:10]:
             as_of = parse_moment(stopped["as_of"])
@@ -91,8 +96,9 @@ def opened(
 @contextmanager
 def looked_at(settings: Settings, as_of: datetime) -> Iterator[Run]:
     """A store to read, be there one or not; nothing is locked, and nothing may be written."""
-    there = (settings.store / MARKER).exists()
-    store = Store.open(settings.store) if there else Store(settings.store)
+    store = Store(settings.store)
+    if store.is_begun:
+        store = Store.open(settings.store)
     with _engine(settings, store) as con:
         yield Run(settings, store, con, store.ledger(), as_of, lambda *_: None)
 

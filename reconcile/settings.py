@@ -21,6 +21,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from reconcile import capabilities, fail_on
+from reconcile.bucket import is_url
 from reconcile.capabilities import Capability
 from reconcile.days import parse_duration
 from reconcile.errors import SettingsError, trouble
@@ -70,6 +71,15 @@ class Account:
     def __post_init__(self) -> None:
         if not self.owners:
             object.__setattr__(self, "owners", (Owner(self.account_id),))
+
+
+def _a_place(place: object) -> object:
+    """A folder, or the URL of a bucket."""
+    if not isinstance(place, str) or "://" not in place:
+        return place
+    if not is_url(place):
+        raise ValueError("must be a folder, or s3://BUCKET/FOLDER")
+    return place
 
 
 class AccountSettings(BaseModel):
@@ -124,7 +134,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
-    store: Path = Field(Path("store"), description="Folder of the tables.")
+    store: Annotated[Path | str, BeforeValidator(_a_place)] = Field(
+        Path("store"), description="Folder of the tables, or s3://BUCKET/FOLDER."
+    )
     dlr: Annotated[list[str], NoDecode, BeforeValidator(_globs)] = Field(
         default=[], description="Globs of the captured receipts."
     )
@@ -202,6 +214,9 @@ class Settings(BaseSettings):
     refresh_limit: int = Field(20_000, ge=0, description="Most records asked again by id a run.")
     max_billed_records: int | None = Field(None, ge=0, description="Most records to pay for a run.")
 
+    lock_expiry: Duration = Field(
+        timedelta(minutes=5), description="How long a bucket's lock outlives a run that was killed."
+    )
     memory_limit: str | None = Field(None, description="Memory of the engine (default: half).")
     threads: int | None = Field(None, ge=1, description="Threads of the engine (default: all).")
     temp_directory: Path | None = Field(None, description="Where it spills (default: the store).")

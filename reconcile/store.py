@@ -26,15 +26,16 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, fields
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from reconcile import __version__
+from reconcile.bucket import is_url
 from reconcile.engine import quote
 from reconcile.errors import (
     ContractError,
@@ -52,10 +53,14 @@ if TYPE_CHECKING:
     import ibis
     from ibis.backends.duckdb import Backend
 
+    from reconcile.mirror import Mirror
+
 FORMAT = 2
 MARKER = "store.json"
 # Beside a partition's one file, instead of it: the names of several.
 NAMES = ".json"
+EXPIRY = timedelta(minutes=5)
+LEDGER, UNFINISHED = "ledger.json", ".work/unfinished.json"
 UNDATED = "undated"
 _VIEWS = itertools.count()
 # Small enough that reading one message touches little, large enough to compress well.
@@ -106,6 +111,8 @@ class Ledger:
         send_changed: partitions of `sent` that no run has judged since they changed.
         judged: day → as_of, closed, first (the as_of of its first judging), and what was here then:
             covered, recorded, logged, slices (judging.judge_day, healing).
+        objects: URLs of captures and send logs in buckets that were read to their end → the etag
+            that they had then (receipts.away).
         pruned: the first day that is kept (pruning); "": all are.
     """
 
@@ -119,6 +126,7 @@ class Ledger:
     send_intake: dict[str, Any] = field(default_factory=dict)
     send_changed: list[str] = field(default_factory=list)
     judged: dict[str, dict[str, Any]] = field(default_factory=dict)
+    objects: dict[str, str] = field(default_factory=dict)
     pruned: str = ""
 
     @property
@@ -140,39 +148,83 @@ class Ledger:
 
 
 class Store:
-    """A folder of tables. `Store.open` checks that it is one, and one that we can read."""
+    """A folder of tables, or a bucket's. `Store.open` checks that it is one that we can read.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.work = root / ".work"
+    Attributes:
+        name: how people call it: its path, or its URL.
+        root: its folder; of a bucket's, what of it is on this machine.
+        work: where runs of this machine work.
+    """
+
+    def __init__(self, place: Path | str) -> None:
+        self.name = str(place)
+        self._mirror: Mirror | None = None
+        if is_url(place):
+            from reconcile.mirror import Mirror, local_root
+
+            self._mirror = Mirror(self.name, local_root(self.name))
+            self.name, self.root = self._mirror.bucket.url, self._mirror.root
+        else:
+            self.root = Path(place)
+        self.work = self.root / ".work"
 
     @classmethod
-    def open(cls, root: Path, *, create: bool = False) -> Store:
+    def open(cls, place: Path | str, *, create: bool = False) -> Store:
         """Opens a store, or begins one where `create` says so.
 
         Raises:
             UsageError: there is no store, or the folder is something else.
             StoreVersionError: it was written by a newer version.
         """
-        store, marker = cls(root), root / MARKER
-        if not marker.exists():
+        store = cls(place)
+        if not store.is_begun:
             if not create:
-                raise UsageError(f"no store at {root}: `reconcile run` makes one, --store names it")
-            refuse_others(root)
-            with disk(root):
-                root.mkdir(parents=True, exist_ok=True)
-            write_json(marker, {"format": FORMAT, "package_version": __version__})
-        found = read_json(marker).get("format")
+                raise UsageError(
+                    f"no store at {store.name}: `reconcile run` makes one, --store names it"
+                )
+            store.refuse_others()
+            store._begin()
+        found = read_json(store.root / MARKER).get("format")
         if found != FORMAT:
             raise StoreVersionError(
-                f"the store at {root} has layout {found}, this version ({__version__}) reads "
+                f"the store at {store.name} has layout {found}, this version ({__version__}) reads "
                 f"{FORMAT}: install the version that wrote it, or name another with --store"
             )
         return store
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether a run has been here before."""
+        self._pull(MARKER)
+        return (self.root / MARKER).exists()
+
+    def refuse_others(self) -> None:
+        """Lets no store be begun in a folder with files of others.
+
+        Raises:
+            UsageError: there are some.
+        """
+        if self._mirror:
+            found = {name.partition("/")[0] for name in self._mirror.bucket.list()}
+        else:
+            found = {path.name for path in self.root.iterdir()} if self.root.is_dir() else set()
+        # A run that was killed while it began the store has left no more than these.
+        if found - {".work", _fresh(self.root / MARKER).name}:
+            raise UsageError(f"{self.name} is not empty and no store: name another with --store")
+
+    def _begin(self) -> None:
+        with disk(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+        write_json(self.root / MARKER, {"format": FORMAT, "package_version": __version__})
+        if self._mirror:
+            self._mirror.begin(MARKER)
+
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, expiry: timedelta = EXPIRY) -> Iterator[None]:
         """Holds the store for one run; the kernel frees it however the run ends.
+
+        Args:
+            expiry: how long a bucket's lock outlives a run that was killed (`lease.py`).
 
         Raises:
             LockedError: another run holds it.
@@ -187,14 +239,15 @@ class Store:
                 handle.seek(0)
                 holder = handle.read().strip() or "unknown"
                 raise LockedError(
-                    f"another run (process {holder}) holds the store {self.root}: "
+                    f"another run (process {holder}) holds the store {self.name}: "
                     "wait for it to end"
                 ) from None
             handle.truncate(0)
             handle.write(str(os.getpid()))
             handle.flush()
             shutil.rmtree(self.staging, ignore_errors=True)
-            yield
+            with self._mirror.held(expiry) if self._mirror else nullcontext():
+                yield
 
     # --- partitions -----------------------------------------------------------------------
 
@@ -209,10 +262,20 @@ class Store:
 
     def files(self, table: Table, *days: date | str) -> list[Path]:
         """The files of these partitions, in order; those that are not there have none."""
-        return [file for day in days for file in _files(self.path(table, day))]
+        paths = [self.path(table, day) for day in days]
+        if self._mirror:
+            self._pull_partitions(paths)
+        return [file for path in paths for file in _files(path)]
 
     def days(self, table: Table) -> list[str]:
         """The partitions that a table has, by name, in order."""
+        if self._mirror:
+            return sorted({
+                folder.removeprefix(f"{table.partition}=")
+                for name in self._mirror.names(table.name)
+                for _, folder, *file in [name.split("/")]
+                if file in ([f"{table.name}.parquet"], [f"{table.name}{NAMES}"])
+            })  # fmt: skip
         return sorted(
             p.name.removeprefix(f"{table.partition}=")
             for p in (self.root / table.name).glob(f"{table.partition}=*")
@@ -269,37 +332,60 @@ class Store:
                     part.path.replace(target)
                     _sync(target.parent)
                     _drop_folders(target)
+            if self._mirror:
+                self._mirror.push_folder(self._named(target.parent))
+
+    def size(self, table: Table, day: date | str) -> int:
+        """How many bytes a partition has."""
+        return sum(file.stat().st_size for file in self.files(table, day))
+
+    def drop(self, table: Table, day: date | str) -> None:
+        """Drops a partition."""
+        folder = self.path(table, day).parent
+        try:
+            if folder.exists():
+                shutil.rmtree(folder)
+        except OSError as error:
+            raise DiskError(f"{folder} cannot be dropped: {trouble(error)}") from None
+        if self._mirror:
+            self._mirror.push_folder(self._named(folder))
 
     # --- ledger, manifests, the run under way --------------------------------------------
 
     def ledger(self) -> Ledger:
         """What is known from the runs before."""
-        path = self.root / "ledger.json"
+        path = self.root / LEDGER
+        self._pull(LEDGER)
         told = read_json(path) if path.exists() else {}
         strange = set(told).difference(each.name for each in fields(Ledger))
         if strange:
             raise StoreVersionError(
-                f"the ledger of {self.root} tells of {', '.join(sorted(strange))}, which this "
+                f"the ledger of {self.name} tells of {', '.join(sorted(strange))}, which this "
                 f"version ({__version__}) does not know: install the version that wrote it"
             )
         return Ledger(**told)
 
     def save(self, ledger: Ledger) -> None:
         """Replaces the ledger."""
-        write_json(self.root / "ledger.json", asdict(ledger))
+        write_json(self.root / LEDGER, asdict(ledger))
+        self._push(LEDGER)
 
     def unfinished(self) -> dict[str, Any] | None:
         """What a run that did not end had set out to do."""
-        path = self.work / "unfinished.json"
+        path = self.root / UNFINISHED
+        self._pull(UNFINISHED)
         return read_json(path) if path.exists() else None
 
     def begin(self, intent: dict[str, Any]) -> None:
         """Notes what this run sets out to do, until `finish`."""
-        write_json(self.work / "unfinished.json", intent)
+        write_json(self.root / UNFINISHED, intent)
+        self._push(UNFINISHED)
 
     def forget(self) -> None:
         """Drops the note of `begin` and what is staged: this run is over."""
-        (self.work / "unfinished.json").unlink(missing_ok=True)
+        (self.root / UNFINISHED).unlink(missing_ok=True)
+        if self._mirror:
+            self._mirror.drop(UNFINISHED)
         shutil.rmtree(self.staging, ignore_errors=True)
 
     def finish(self, manifest: dict[str, Any]) -> Path:
@@ -307,13 +393,43 @@ class Store:
         moment = manifest["as_of"].replace(":", "").replace("-", "")
         path = self.root / "runs" / f"{moment}-{manifest['run_id']}.json"
         write_json(path, manifest)
+        self._push(self._named(path))
         self.forget()
         return path
 
     def last_manifest(self) -> dict[str, Any] | None:
         """The manifest of the run that ended last."""
+        if self._mirror:
+            found = self._mirror.newest("runs")
+            self._pull(*found)
+            return read_json(self.root / found[0]) if found else None
         paths = list((self.root / "runs").glob("*.json"))
         return read_json(max(paths, key=lambda p: p.stat().st_mtime_ns)) if paths else None
+
+    # --- a bucket's ------------------------------------------------------------------------
+
+    def keep_slices(self) -> None:
+        """Lets what is under way (`.work/slices`) outlive this machine, where the store does."""
+        if self._mirror:
+            self._mirror.keep_slices()
+
+    def _named(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+    def _pull(self, *names: str) -> None:
+        if self._mirror:
+            self._mirror.pull(*names)
+
+    def _push(self, name: str) -> None:
+        if self._mirror:
+            self._mirror.push_small(name)
+
+    def _pull_partitions(self, paths: list[Path]) -> None:
+        self._pull(*(self._named(p.with_suffix(NAMES)) for p in paths))
+        several = [p.with_suffix(NAMES) for p in paths if p.with_suffix(NAMES).exists()]
+        single = [p for p in paths if not p.with_suffix(NAMES).exists()]
+        parts = [names.parent / part for names in several for part in read_json(names)["files"]]
+        self._pull(*map(self._named, (*single, *parts)))
 
 
 def parquet_query(table: Table, files: list[Path]) -> str:
@@ -343,18 +459,6 @@ def unreadable(table: Table, error: Exception) -> InputError:
         f"table {table.name} cannot be read: {first_line(error)}; restore its file from a "
         "backup, or judge its day again"
     )
-
-
-def refuse_others(root: Path) -> None:
-    """Lets no store be begun in a folder with files of others.
-
-    Raises:
-        UsageError: there are some.
-    """
-    found = {path.name for path in root.iterdir()} if root.is_dir() else set()
-    # A run that was killed while it began the store has left no more than these.
-    if found - {".work", _fresh(root / MARKER).name}:
-        raise UsageError(f"{root} is not empty and no store: name another with --store")
 
 
 @contextmanager

@@ -13,19 +13,22 @@ import reconcile
 PACKAGE = Path(reconcile.__file__).parent
 # A room → the rooms that it may know; its own files it always may.
 FACTS = {"errors", "vocabulary", "days"}
-CORE = FACTS | {"engine", "settings", "tables", "store"}
+CORE = FACTS | {"bucket", "engine", "settings", "tables", "store"}
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "vocabulary": set(),
     "days": {"errors"},
+    "bucket": {"errors"},
+    "lease": {"errors", "bucket"},
+    "mirror": {"errors", "bucket", "lease"},
     "moments": set(),
     "wilson": set(),
     "engine": FACTS | {"moments"},
     "capabilities": {"errors", "vocabulary"},
     "fail_on": {"errors", "vocabulary"},
-    "settings": FACTS | {"engine", "capabilities", "fail_on"},
+    "settings": FACTS | {"bucket", "engine", "capabilities", "fail_on"},
     "tables": FACTS | {"engine", "settings"},
-    "store": CORE - {"store", "settings"},
+    "store": CORE - {"store", "settings"} | {"mirror"},
     "border": CORE,
     "judge": {"errors", "vocabulary", "days", "moments", "wilson", "tables", "capabilities"},
     "summarise": {"errors", "vocabulary", "days", "moments", "wilson", "tables"},
@@ -79,7 +82,7 @@ def known_to(path: Path) -> set[str]:
     """The rooms that a file may import from."""
     room = room_of(path)
     if room in {"cli", "__init__", "__main__"}:
-        return COMMAND_LINE if room != "__init__" else {"frames"}
+        return COMMAND_LINE if room != "__init__" else {"bucket", "frames"}
     if path.relative_to(PACKAGE) == Path("sandbox", "demo.py"):
         return DEMO | {"sandbox"}
     return ROOMS[room] | {room}

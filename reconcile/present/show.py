@@ -118,7 +118,7 @@ def _connected(settings: Settings, store: Store) -> Any:
 def _nothing(store: Store, table: Table) -> UsageError:
     hint = "; the setting `campaign` makes it" if table is CAMPAIGNS else ""
     return UsageError(
-        f"nothing is published for these days in {store.root}: table {table.name} has none of "
+        f"nothing is published for these days in {store.name}: table {table.name} has none of "
         f"them{hint}; see `reconcile status`"
     )
 

@@ -9,7 +9,7 @@ the next.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -113,10 +113,12 @@ class Problem:
     unread: bool
 
 
-def known_of(ledger: Ledger, kind: Kind, prefix: str = "") -> Known:
-    """The files that the ledger knows; new ones are named with this prefix."""
+def known_of(
+    ledger: Ledger, kind: Kind, prefix: str = "", urls: Mapping[str, str] | None = None
+) -> Known:
+    """The files that the ledger knows; new ones are named with this prefix, by path or URL."""
     found: dict[str, dict[str, Any]] = getattr(ledger, kind.known)
-    return Known({source: dict(entry) for source, entry in found.items()}, prefix)
+    return Known({source: dict(entry) for source, entry in found.items()}, prefix, dict(urls or {}))
 
 
 def read_new(

@@ -44,10 +44,17 @@ class Place:
 
 @dataclass
 class Known:
-    """The captures that the ledger knows, found by content; `prefix` begins the names of new."""
+    """The captures that the ledger knows, found by content.
+
+    Attributes:
+        captures: source → its entry.
+        prefix: begins the names of new ones.
+        urls: where files came from that were fetched, by path: new ones are named so.
+    """
 
     captures: dict[str, dict[str, Any]]
     prefix: str = ""
+    urls: dict[str, str] = field(default_factory=dict)
     _by_print: dict[str, str] = field(default_factory=dict)
     _by_head: dict[tuple[int, str], list[str]] = field(default_factory=dict)
     _by_first: dict[str, list[str]] = field(default_factory=dict)
@@ -127,7 +134,7 @@ class Known:
 
     def _name(self, path: Path) -> str:
         """The path, numbered where another capture had it before."""
-        name = f"{self.prefix}{path}"
+        name = f"{self.prefix}{self.urls.get(str(path), path)}"
         count = self._names.get(name, 0)
         return name if not count else f"{name}#{count + 1}"
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -80,16 +80,18 @@ def _files(place: Path) -> Iterator[Path]:
 
 def ingest(
     store: Store, con: Backend, ledger: Ledger, files: list[Path], queries: list[Query],
-    as_of: datetime, wishes: Wishes, progress: Progress,
+    as_of: datetime, wishes: Wishes, progress: Progress, urls: Mapping[str, str] | None = None,
 ) -> Taken:  # fmt: skip
     """Reads what is new among `files` and in databases, and publishes it.
+
+    `urls` tells where files came from that were fetched, by path.
 
     A capture that cannot be read stops no other.
 
     Raises:
         ContractError: lines are unaccounted for.
     """
-    intake, known = Intake(con, wishes, progress), known_of(ledger, KIND)
+    intake, known = Intake(con, wishes, progress), known_of(ledger, KIND, urls=urls)
     taken = Taken(*read_new(store, intake, KIND, known, files))
     for query in queries:
         try:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -65,23 +66,24 @@ def preview(
     files: list[Path],
     wishes: Wishes,
     progress: Progress,
+    urls: Mapping[str, str] | None = None,
 ) -> list[Preview]:
-    """Reads each file whole, and keeps nothing of it."""
+    """Reads each file whole, and keeps nothing of it; `urls`: where some were fetched from."""
     intake = Intake(con, wishes, progress)
     known = Known({source: dict(entry) for source, entry in ledger.captures.items()})
     found = []
     for path in files:
-        told = Preview(str(path))
+        told = Preview((urls or {}).get(str(path), str(path)))
         try:
             place = known.place(path)
             told.taken = place.start.line if place else known.lines_of(path)
             told.compressed = compression(path).name
-            whole = Place(path, str(path), Mark(), {}, "")
+            whole = Place(path, told.path, Mark(), {}, "")
             told.capture, _reading = intake.read(whole)
             _look(store, con, told)
             intake.drop(whole)
         except InputError as error:
-            told.problem = str(error)
+            told.problem = str(error).replace(str(path), told.path)
         found.append(told)
     intake.all_read()
     intake.close()

@@ -16,7 +16,7 @@ from reconcile.reports.budget import Budget
 from reconcile.reports.client import Client
 from reconcile.reports.plan import Step
 from reconcile.reports.slices import Fetched
-from reconcile.reports.underway import UnderWay
+from reconcile.reports.underway import Kept, UnderWay
 from reconcile.settings import Settings
 
 T = TypeVar("T")
@@ -39,6 +39,7 @@ class Desk:
     as_of: datetime
     budget: Budget
     progress: Progress
+    kept: Kept = lambda: None
 
 
 @dataclass
@@ -70,7 +71,7 @@ def fetch(desk: Desk, client: Client, step: Step) -> Outcome:
 
 
 def _fetch(desk: Desk, client: Client, step: Step) -> Iterator[Fetched]:
-    slice_ = UnderWay(desk.folder, step.part, desk.as_of, step.via)
+    slice_ = UnderWay(desk.folder, step.part, desk.as_of, step.via, desk.kept)
     if not slice_.is_whole and not slice_.splits:
         if slice_.via == "sync":
             pages.fetch(client, slice_, desk.progress)

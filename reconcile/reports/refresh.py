@@ -15,7 +15,7 @@ from reconcile.errors import ApiError, ContractError, VonageError
 from reconcile.reports import raw as raw_slices
 from reconcile.reports.client import IDS_PER_CALL, Client
 from reconcile.reports.slices import Source
-from reconcile.reports.underway import Pages
+from reconcile.reports.underway import Kept, Pages
 from reconcile.store import read_json, write_json
 
 Submit = Callable[..., Future[Any]]
@@ -52,6 +52,7 @@ class Answers:
     left_out: int = 0
     failure: VonageError | ContractError | None = None
     is_refused: bool = False
+    kept: Kept = lambda: None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -85,6 +86,7 @@ class Answers:
         """Drops all files: what came is in the store."""
         for ending in ("pages", "parquet", "json"):
             self._path(ending).unlink(missing_ok=True)
+        self.kept()
 
     def _ask_first(self, client: Client, batch: tuple[Wanted, ...], progress: Any) -> bool:
         """Whether the ids to ask with are the API's own."""
@@ -118,7 +120,7 @@ class Answers:
 
     @property
     def _pages(self) -> Pages:
-        return Pages(self._path("pages"))
+        return Pages(self._path("pages"), self.kept)
 
     def _named(self) -> list[str]:
         return [self.source.account_id, self.source.product]
@@ -127,11 +129,11 @@ class Answers:
         return self.folder / f"{PREFIX}{self.source.name}.{ending}"
 
 
-def left(folder: Path) -> Iterator[Answers]:
+def left(folder: Path, kept: Kept) -> Iterator[Answers]:
     """What runs before have asked for by id and did not take in."""
     for path in sorted(folder.glob(f"{PREFIX}*.json")):
         note = read_json(path)
-        answers = Answers(Source(*note["source"]), folder, parse_moment(note["as_of"]))
+        answers = Answers(Source(*note["source"]), folder, parse_moment(note["as_of"]), kept=kept)
         for page in answers._pages:
             answers.asked.update(page["asked"])
             answers.billed += len(page["records"])

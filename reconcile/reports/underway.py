@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from reconcile.reports.raw import RawSlice
 from reconcile.reports.slices import Fetched, Slice
 from reconcile.store import read_json, write_json
 
+Kept = Callable[[], None]
+
 
 class UnderWay:
     """One slice's files and its note, which is on disk whenever a method returns.
@@ -33,15 +35,19 @@ class UnderWay:
         part: the slice.
         as_of: the run's; a slice that an earlier run began keeps that run's.
         via: how it is to come; likewise.
+        kept: called whenever something more is on disk that was paid for.
     """
 
-    def __init__(self, folder: Path, part: Slice, as_of: datetime, via: str) -> None:
-        self.part, self._stem = part, folder / part.name
+    def __init__(
+        self, folder: Path, part: Slice, as_of: datetime, via: str, kept: Kept = lambda: None
+    ) -> None:
+        self.part, self._stem, self._kept = part, folder / part.name, kept
         self._note = self._path("json")
         if not self._note.exists():
             folder.mkdir(parents=True, exist_ok=True)
             of = [part.account_id, part.product, part.subaccounts, *_text(part.window)]
             write_json(self._note, {"slice": of, "as_of": iso(as_of), "via": via})
+            kept()
         self.facts = read_json(self._note)
 
     @property
@@ -65,7 +71,7 @@ class UnderWay:
     @property
     def pages(self) -> Pages:
         """Its pages."""
-        return Pages(self._path("pages"))
+        return Pages(self._path("pages"), self._kept)
 
     @property
     def unfinished(self) -> Path:
@@ -77,6 +83,7 @@ class UnderWay:
         kept = {name: fact for name, fact in (self.facts | facts).items() if fact is not None}
         write_json(self._note, kept)
         self.facts = kept
+        self._kept()
 
     # --- how it came out ------------------------------------------------------------------
 
@@ -87,7 +94,11 @@ class UnderWay:
     def keep(self, kept: Slice, taken: RawSlice, request_id: str, billed: int) -> None:
         """Notes that this much of it is here: all, or a slice within it with a note of its own."""
         folder = self._stem.parent
-        of = self if kept == self.part else UnderWay(folder, kept, self.begun_at, self.via)
+        of = (
+            self
+            if kept == self.part
+            else UnderWay(folder, kept, self.begun_at, self.via, self._kept)
+        )
         taken.path.replace(of._path("parquet"))
         of.jot(asked=_text(self.part.window), request_id=request_id, rows=taken.rows,
                billed=billed, new_columns=taken.new_columns)  # fmt: skip
@@ -124,8 +135,8 @@ class UnderWay:
 class Pages:
     """A file of whole answers, one JSON object a line; a line that a crash tore is cut off."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, kept: Kept = lambda: None) -> None:
+        self._path, self._kept = path, kept
 
     def append(self, answer: dict[str, Any]) -> None:
         """Adds an answer, and returns when it is on disk."""
@@ -137,6 +148,7 @@ class Pages:
                 os.fsync(file.fileno())
         except OSError as error:
             raise DiskError(f"{self._path} cannot be written: {trouble(error)}") from None
+        self._kept()
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         if not self._path.exists():

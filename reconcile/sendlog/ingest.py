@@ -7,6 +7,7 @@ Their sources begin with `send_log:`, so that a file may be a capture as well.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -64,14 +65,16 @@ class Taken:
 
 def ingest(
     store: Store, con: Backend, ledger: Ledger, files: list[Path], as_of: datetime, pii: str,
-    progress: Progress,
+    progress: Progress, urls: Mapping[str, str] | None = None,
 ) -> Taken:  # fmt: skip
     """Reads what is new among `files`, and publishes it; a log that cannot be read stops no other.
+
+    `urls` tells where files came from that were fetched, by path.
 
     Raises:
         ContractError: lines are unaccounted for.
     """
-    intake, known = _Intake(con, pii, progress), known_of(ledger, KIND, PREFIX)
+    intake, known = _Intake(con, pii, progress), known_of(ledger, KIND, PREFIX, urls)
     taken = Taken(*read_new(store, intake, KIND, known, files))
     publish(store, con, ledger, KIND, known, intake, taken.logs, as_of)
     intake.close()

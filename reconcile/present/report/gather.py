@@ -112,7 +112,7 @@ def gather(settings: Settings, start: date | None, end: date | None) -> Gathered
 
 def _span(store: Store, published: list[date], start: date | None, end: date | None) -> list[date]:
     if not published:
-        raise UsageError(f"nothing is published in {store.root}: `reconcile run` judges its days")
+        raise UsageError(f"nothing is published in {store.name}: `reconcile run` judges its days")
     if not start or not end:
         end = published[-1] + DAY
         start = max(published[-SHOWN_DAYS:][0], end - timedelta(days=MOST_DAYS))
@@ -121,7 +121,7 @@ def _span(store: Store, published: list[date], start: date | None, end: date | N
         raise UsageError(f"{len(days)} days are too many for a report: ask for {MOST_DAYS} or less")
     if not set(days).intersection(published):
         raise UsageError(
-            f"nothing is published from {start} to {end} in {store.root}: published days lie "
+            f"nothing is published from {start} to {end} in {store.name}: published days lie "
             f"between {published[0]} and {published[-1]}; see `reconcile status`"
         )
     return days
