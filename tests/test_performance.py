@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from tests.benchmarks import contest, guarded
+from tests.benchmarks.performance import Contest
 from tests.benchmarks.performance_page import page, wanted
 
 ROOT = Path(__file__).parent.parent
@@ -46,34 +48,36 @@ def test_small_comparison(tmp_path: Path) -> None:
     assert "2,000" in (tmp_path / "performance.svg").read_text("utf-8")
 
 
-def test_difference_is_told(tmp_path: Path) -> None:
+def test_difference_is_told(demo_store: Path, tmp_path: Path) -> None:
     """A single other verdict, or a row less, is a difference in `verdicts`."""
-    import duckdb
-
-    day = contest.make(tmp_path / "day", 500)
-    assert run(day.call("rival_polars.py", "500MB")).trouble == ""
-    for each in ("one", "other", "less"):
-        shutil.copytree(contest.out(day.folder, "rival_polars.py"), tmp_path / each)
-    name = f"verdicts/day={day.day}/verdicts.parquet"
-    rows = f"FROM read_parquet('{tmp_path / 'one' / name}', hive_partitioning = false)"
+    files = demo_store.glob("verdicts/day=*/verdicts.parquet")
+    file = max(files, key=lambda each: each.stat().st_size)
+    day = contest.Day(tmp_path, 0, 0, file.parent.name.removeprefix("day="), "", "")
+    for each in ("one", "same", "other", "less"):
+        for table in ("verdicts", "orphans", "summary", "reasons", "error_codes"):
+            shutil.copytree(demo_store / table / file.parent.name,
+                            tmp_path / each / table / file.parent.name)  # fmt: skip
+    rows = f"FROM read_parquet('{file}', hive_partitioning = false)"
     first = f"message_id = (SELECT min(message_id) {rows})"
-    other = f"SELECT * REPLACE (if({first}, 'odd', verdict) AS verdict) {rows} ORDER BY message_id"
-    less = f"SELECT * {rows} WHERE NOT {first} ORDER BY message_id"
-    duckdb.execute(f"COPY ({other}) TO '{tmp_path / 'other' / name}' (FORMAT parquet)")
-    duckdb.execute(f"COPY ({less}) TO '{tmp_path / 'less' / name}' (FORMAT parquet)")
-    found = contest.differences(day, [(each, tmp_path / each) for each in ("one", "other", "less")])
+    for each, changed in (
+        ("other", f"SELECT * REPLACE (if({first}, 'odd', verdict) AS verdict) {rows}"),
+        ("less", f"SELECT * {rows} WHERE NOT {first}"),
+    ):
+        target = tmp_path / each / file.relative_to(demo_store)
+        duckdb.execute(f"COPY ({changed} ORDER BY message_id) TO '{target}' (FORMAT parquet)")
+    names = ("one", "same", "other", "less")
+    found = contest.differences(day, [(each, tmp_path / each) for each in names])
     told = [(line.split(":")[0], line.split("{")[0].split(": ")[1]) for line in found]
     assert told == [
         ("one and other", "verdicts, only ours"),
         ("one and other", "verdicts, only theirs"),
         ("one and less", "verdicts, only ours"),
     ]
-    assert contest.differences(day, [("one", tmp_path / "one"), ("one", tmp_path / "one")]) == []
 
 
 def test_program_tells_what_it_took(tmp_path: Path) -> None:
     """Its own seconds; its own peak, or what was seen of it and its children where that is more."""
-    held = "import subprocess, sys\nhold = \"x = b'1' * 300_000_000; import time; time.sleep(1)\"\n"
+    held = "import subprocess, sys\nhold = \"x = b'1' * 300_000_000; import time; time.sleep(2)\"\n"
     ended = run(script(tmp_path, held + "subprocess.run([sys.executable, '-c', hold])"))
     assert (ended.seconds, ended.trouble) == (0.25, "")
     assert ended.peak_mb > 280
@@ -104,6 +108,26 @@ def test_trouble_is_told_apart(tmp_path: Path, text: str, trouble: str) -> None:
     assert ended.why
     if trouble == guarded.FAILED:
         assert ended.why == "exit code 1: ValueError: no such column"
+
+
+def test_who_is_out_is_not_tried_again(tmp_path: Path) -> None:
+    """A program that does not fit stands in the table, and is left out where there is more."""
+    greedy = tmp_path / "greedy.py"
+    ran = tmp_path / "ran"
+    greedy.write_text(f"open({str(ran)!r}, 'a').write('once ')\nraise MemoryError\n", "utf-8")
+    [modest] = script(tmp_path, "")
+    programs = [contest.Program(Path(str(path)).stem, str(path), "", "", judges=False)
+                for path in (greedy, modest)]  # fmt: skip
+    told = {"memory_limit": "", "most_mb": MOST_MB, "longest_s": LONGEST, "runs": 2}
+    held = Contest(told, dict.fromkeys(programs, Path(sys.executable)))
+    first, more = (
+        held.held(contest.Day(tmp_path, messages, 0, "", "", ""))["programs"]
+        for messages in (1000, 2000)
+    )
+    assert ran.read_text("utf-8") == "once "
+    assert [len(each["program"]["runs"]) for each in (first, more)] == [2, 2]
+    assert [each["greedy"]["trouble"] for each in (first, more)] == [guarded.NO_ROOM] * 2
+    assert more["greedy"]["why"].startswith("not tried: with 1,000 messages, it held")
 
 
 def measured(**programs: float | str) -> dict[str, object]:

@@ -53,19 +53,17 @@ def measurements(told: argparse.Namespace, scratch: Path) -> Iterator[Measured]:
     """What was measured so far, after each size: an outage loses no more than one."""
     programs = [each for each in PROGRAMS if each.name in told.programs]
     pythons = {each: _python(each, scratch) for each in programs}
+    theirs = [_installed(each, python) for each, python in pythons.items() if each.needs and python]
     measured: Measured = {
         "measured_at": datetime.now(UTC).date().isoformat(),
         "hardware": hardware(),
-        "versions": "; ".join(
-            [versions("polars"), *(_installed(each, pythons[each]) for each in programs
-                                   if each.needs and pythons[each])]
-        ),
+        "versions": "; ".join([versions("polars"), *theirs]),
         "memory_limit": told.memory_limit,
         "most_mb": round(told.most_memory or guarded.most_of_memory()),
         "longest_s": told.longest,
         "runs": told.runs,
         "sizes": [],
-    }  # fmt: skip
+    }
     contender = Contest(measured, pythons)
     for messages in sorted(told.messages):
         say(f"{messages:,}: making the traffic")
@@ -120,6 +118,8 @@ class Contest:
 
     def _compare(self, day: Day) -> None:
         there = [each for each in self.pythons if each.judges and each not in self.out]
+        if len(there) < 2:
+            return
         outs = [(each.name, contest.out(day.folder, each.script)) for each in there]
         if found := contest.differences(day, outs):
             raise SystemExit("\n".join(["they differ, so nothing was timed:", *found]))
@@ -163,12 +163,12 @@ def _python(program: Program, scratch: Path) -> Path | None:
 
 
 def _installed(program: Program, python: Path | None) -> str:
+    """The versions in a program's own environment."""
     asked = [python, "-m", "pip", "list", "--format", "json"]
-    there = json.loads(subprocess.run(asked, check=True, capture_output=True, text=True).stdout)
-    names = (program.name, "polars", "pandas")
-    return ", ".join(f"{each['name']} {each['version']}"
-                     for each in sorted(there, key=lambda each: each["name"] != program.name)
-                     if each["name"] in names).replace(",", " with", 1)  # fmt: skip
+    told = subprocess.run(asked, check=True, capture_output=True, text=True).stdout
+    there = {each["name"]: each["version"] for each in json.loads(told)}
+    own, *others = [f"{name} {there[name]}" for name in (program.name, "pandas", "polars")]
+    return f"{own} with {', '.join(others)}"
 
 
 def _told(arguments: Sequence[str] | None) -> argparse.Namespace:
