@@ -107,7 +107,7 @@ def test_trouble_is_told_apart(tmp_path: Path, text: str, trouble: str) -> None:
     assert ended.trouble == trouble
     assert ended.why
     if trouble == guarded.FAILED:
-        assert ended.why == "exit code 1: ValueError: no such column"
+        assert ended.why == "ended with exit code 1: ValueError: no such column"
 
 
 def test_who_is_out_is_not_tried_again(tmp_path: Path) -> None:
@@ -127,13 +127,13 @@ def test_who_is_out_is_not_tried_again(tmp_path: Path) -> None:
     assert ran.read_text("utf-8") == "once "
     assert [len(each["program"]["runs"]) for each in (first, more)] == [2, 2]
     assert [each["greedy"]["trouble"] for each in (first, more)] == [guarded.NO_ROOM] * 2
-    assert more["greedy"]["why"].startswith("not tried: with 1,000 messages, it held")
+    assert more["greedy"]["why"].startswith("not tried: with 1,000 messages it held")
 
 
 def measured(**programs: float | str) -> dict[str, object]:
     """What one run of each took with 5 million messages; a word is what kept it from ending."""
     told = {
-        name: {"trouble": took, "why": "ended at 21,000 MB of 20,000"}
+        name: {"trouble": took, "why": "was ended at 21,000 MB of 20,000"}
         if isinstance(took, str)
         else {"runs": [{"seconds": took, "peak_mb": 1234}]}
         for name, took in programs.items()
@@ -147,7 +147,7 @@ def test_page_says_who_did_not_end() -> None:
     told = page(measured(**{"ours": 10.0, "plain pandas": guarded.NO_ROOM, "polars": 25.5}))
     assert "| 5,000,000 | ours | 10.0 | 1.00 | 2.00 | 1,234 | nothing |" in told
     assert "| 5,000,000 | polars | 25.5 | 2.55 | 5.10 | 1,234 |" in told
-    row = "| 5,000,000 | plain pandas | does not fit: ended at 21,000 MB of 20,000 |  |  |  |"
+    row = "| 5,000,000 | plain pandas | does not fit: was ended at 21,000 MB of 20,000 |  |  |  |"
     assert row in told
 
 

@@ -34,7 +34,7 @@ class Ended:
         seconds: by its own clock, or how long it ran until it was ended.
         peak_mb: the most memory that it held, together with its children.
         trouble: empty, or one of `does not fit`, `too long`, `failed`.
-        why: in one line.
+        why: in one line, what it did or what was done to it.
     """
 
     seconds: float
@@ -50,35 +50,41 @@ class Ended:
 
 def run(python: Path, call: Sequence[object], most_mb: float, longest: float) -> Ended:
     """Runs a script by a Python; its whole session is killed at a bound, which crashes nothing."""
+    command = [python, *map(str, call)]
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         begun = time.monotonic()
         process = subprocess.Popen(
-            [python, *map(str, call)], stdout=out, stderr=err, env=environment(),
-            start_new_session=True,
-        )  # fmt: skip
-        peak, trouble, why = 0.0, "", ""
+            command, stdout=out, stderr=err, env=environment(), start_new_session=True
+        )
         try:
-            while process.poll() is None:
-                held = held_mb(process.pid)
-                peak = max(peak, held)
-                if held > most_mb:
-                    trouble, why = NO_ROOM, f"ended at {held:,.0f} MB of {most_mb:,.0f}"
-                elif time.monotonic() - begun > longest:
-                    trouble, why = TOO_LONG, f"ended after {longest:,.0f} s"
-                if trouble:
-                    break
-                time.sleep(LOOK_EVERY)
+            peak, trouble, why = _watched(process, most_mb, begun + longest)
         finally:
             _end(process)
         seconds = time.monotonic() - begun
+        out.seek(0)
+        err.seek(0)
         if not trouble and process.returncode == 0:
-            out.seek(0)
             told = json.loads(out.read().splitlines()[-1])
             return Ended(told["seconds"], max(told["peak_mb"], peak))
         if not trouble:
-            err.seek(0)
             trouble, why = _said(process.returncode, err.read(), peak)
         return Ended(seconds, peak, trouble, why)
+
+
+def _watched(
+    process: subprocess.Popen[bytes], most_mb: float, until: float
+) -> tuple[float, str, str]:
+    """The most that it held, and what is wrong as soon as something is; else when it ended."""
+    begun, peak = time.monotonic(), 0.0
+    while process.poll() is None:
+        held = held_mb(process.pid)
+        peak = max(peak, held)
+        if held > most_mb:
+            return peak, NO_ROOM, f"was ended at {held:,.0f} MB of {most_mb:,.0f}"
+        if time.monotonic() > until:
+            return peak, TOO_LONG, f"was ended after {time.monotonic() - begun:,.0f} s"
+        time.sleep(LOOK_EVERY)
+    return peak, "", ""
 
 
 def held_mb(session: int) -> float:
@@ -102,12 +108,13 @@ def most_of_memory() -> float:
 
 
 def _said(code: int, text: str, peak: float) -> tuple[str, str]:
-    last = next((line for line in reversed(text.splitlines()) if line.strip()), "nothing")
-    if any(words in text for words in NO_MEMORY):
-        return NO_ROOM, f"it held {peak:,.0f} MB, then: {last.strip()[:200]}"
+    """What was wrong by its exit code and its last words."""
+    lines = [line.strip()[:200] for line in text.splitlines() if line.strip()]
+    if lacking := [line for line in lines if any(words in line for words in NO_MEMORY)]:
+        return NO_ROOM, f"held {peak:,.0f} MB, then: {lacking[-1]}"
     if code == -signal.SIGKILL:
-        return NO_ROOM, f"the system ended it at {peak:,.0f} MB"
-    return FAILED, f"exit code {code}: {last.strip()[:200]}"
+        return NO_ROOM, f"was killed at {peak:,.0f} MB"
+    return FAILED, f"ended with exit code {code}: {lines[-1] if lines else 'it said nothing'}"
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -80,7 +80,7 @@ class Contest:
         self.measured = measured
         self.pythons = pythons
         self.out: dict[Program, Ended] = {
-            each: Ended(0, 0, FAILED, "its environment could not be made")
+            each: Ended(0, 0, FAILED, "has no environment: see above")
             for each, python in pythons.items()
             if not python
         }
@@ -134,7 +134,7 @@ class Contest:
         """Who is out is not tried again with more messages."""
         for each, ended in self.out.items():
             if not ended.why.startswith("not tried"):
-                why = f"not tried: with {day.messages:,} messages, {ended.why}"
+                why = f"not tried: with {day.messages:,} messages it {ended.why}"
                 self.out[each] = Ended(0, 0, ended.trouble, why)
 
 
