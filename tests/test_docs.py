@@ -28,6 +28,16 @@ def test_data_dictionary_is_fresh() -> None:
     assert (ROOT / "docs" / "tables.md").read_text("utf-8") == dictionary()
 
 
+def test_performance_is_fresh(tmp_path: Path) -> None:
+    """Page and figure are what performance.json says; `--render` of its command renews them."""
+    for name in ("performance.json", "performance.md", "performance.svg"):
+        (tmp_path / name).write_bytes((ROOT / "docs" / name).read_bytes())
+    command = [sys.executable, "-m", "tests.benchmarks.performance", "--render", "--docs", tmp_path]
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    for name in ("performance.md", "performance.svg"):
+        assert (tmp_path / name).read_text("utf-8") == (ROOT / "docs" / name).read_text("utf-8")
+
+
 def test_each_column_is_in_the_dictionary_and_in_the_file(demo_store: Path) -> None:
     """The sentence of every column stands in the document and in the file's own metadata."""
     import pyarrow.parquet as pq

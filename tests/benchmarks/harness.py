@@ -12,17 +12,26 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def machine(memory_limit: str) -> str:
-    """What all this ran on, in one line."""
+VERSIONS = ("duckdb", "ibis-framework", "pandas", "pyarrow")
+
+
+def hardware() -> str:
+    """What all this ran on, in a few words."""
     facts = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     model = next((line.split(":", 1)[1].strip() for line in facts if "model name" in line), "?")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    names = ("duckdb", "ibis-framework", "pandas", "pyarrow")
-    versions = ", ".join(f"{name} {version(name)}" for name in names)
-    return (
-        f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB; Python {platform.python_version()}, "
-        f"{versions}; engine's memory limit {memory_limit}"
-    )
+    return f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB"
+
+
+def versions(*more: str) -> str:
+    """What it ran by, in one line."""
+    told = [f"{name} {version(name)}" for name in sorted((*VERSIONS, *more))]
+    return ", ".join([f"Python {platform.python_version()}", *told])
+
+
+def machine(memory_limit: str) -> str:
+    """Both, and what the engine may take, in one line."""
+    return f"{hardware()}; {versions()}; engine's memory limit {memory_limit}"
 
 
 def python(*call: object) -> str:

@@ -19,9 +19,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.benchmarks import contest
 from tests.benchmarks.harness import environment, machine, python, say
 
-HERE = Path(__file__).resolve().parent
 PROGRAMS = {
     "ours": "ours.py",
     "(a) plain pandas": "rival_plain_pandas.py",
@@ -41,7 +41,6 @@ def main() -> None:
         tables = []
         for messages in told.messages:
             folder = Path(scratch, str(messages))
-            folder.mkdir()
             programs = WITH_NETWORKS if told.alone else PROGRAMS | WITH_NETWORKS
             tables += judging(folder, messages, programs, told.runs, told.memory_limit)
             shutil.rmtree(folder)
@@ -57,17 +56,10 @@ def judging(
 ) -> list[str]:
     """Rows of the table for one size: medians of interleaved runs."""
     say(f"{messages}: making the traffic")
-    day = json.loads(python(HERE / "traffic.py", folder, messages))
-    calls = {
-        name: [
-            HERE / script, folder / "store", folder / script.removesuffix(".py"),
-            "--day", day["day"], "--as-of", day["as_of"], "--account", day["account"],
-            "--memory-limit", memory_limit,
-        ]
-        for name, script in programs.items()
-    }  # fmt: skip
+    day = contest.make(folder, messages)
+    calls = {name: day.call(script, memory_limit) for name, script in programs.items()}
     if "ours" in calls:
-        _compare(folder, {name: calls[name] for name in PROGRAMS}, day["day"])
+        _compare(day, calls)
     taken: dict[str, list[dict[str, float]]] = {name: [] for name in calls}
     for run in range(runs):
         for name, call in calls.items():
@@ -104,14 +96,12 @@ def _milliseconds(call: list[str]) -> float:
     return (time.perf_counter() - begun) * 1000
 
 
-def _compare(folder: Path, calls: dict[str, list[object]], day: str) -> None:
-    for call in calls.values():
-        python(*call)
-    for name in list(PROGRAMS)[1:]:
-        theirs = folder / PROGRAMS[name].removesuffix(".py")
-        found = python(HERE / "equal.py", folder / "store", theirs, "--day", day)
-        if found:
-            raise SystemExit(f"ours and {name} differ, so nothing was timed:\n{found}")
+def _compare(day: contest.Day, calls: dict[str, list[object]]) -> None:
+    for name in PROGRAMS:
+        python(*calls[name])
+    outs = [(name, contest.out(day.folder, script)) for name, script in PROGRAMS.items()]
+    if found := contest.differences(day, outs):
+        raise SystemExit("\n".join(["they differ, so nothing was timed:", *found]))
     say("all four programs wrote the same tables")
 
 

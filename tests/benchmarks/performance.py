@@ -1,0 +1,193 @@
+"""Makes docs/performance.md: our judging against programs that conclude the same, by size.
+
+    python -m tests.benchmarks.performance
+
+All programs that judge must write the same tables; only then is anything timed. The measurements
+are kept beside the page; `--render` makes page and figure from them again. This process imports
+nothing heavy: a child's peak memory begins with what its parent held when it was started.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks import contest, guarded
+from tests.benchmarks.contest import PROGRAMS, Day, Program
+from tests.benchmarks.guarded import FAILED, Ended
+from tests.benchmarks.harness import ROOT, hardware, say, versions
+
+NAME = "performance"
+Measured = dict[str, Any]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures and writes; with `--render`, only writes. Ends with 1 where a program failed."""
+    told = _told(arguments)
+    kept = told.docs / f"{NAME}.json"
+    if not told.render:
+        with tempfile.TemporaryDirectory(dir=told.folder, prefix=f"{NAME}-") as scratch:
+            for measured in measurements(told, Path(scratch)):
+                kept.write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    measured = json.loads(kept.read_text("utf-8"))
+    render(measured, told.docs)
+    failed = [
+        f"{size['messages']:,}: {name}: {one['why']}"
+        for size in measured["sizes"]
+        for name, one in size["programs"].items()
+        if one.get("trouble") == FAILED
+    ]
+    if failed:
+        raise SystemExit("\n".join(["these failed:", *failed]))
+
+
+def measurements(told: argparse.Namespace, scratch: Path) -> Iterator[Measured]:
+    """What was measured so far, after each size: an outage loses no more than one."""
+    programs = [each for each in PROGRAMS if each.name in told.programs]
+    pythons = {each: _python(each, scratch) for each in programs}
+    theirs = [_installed(each, python) for each, python in pythons.items() if each.needs and python]
+    measured: Measured = {
+        "measured_at": datetime.now(UTC).date().isoformat(),
+        "hardware": hardware(),
+        "versions": "; ".join([versions("polars"), *theirs]),
+        "memory_limit": told.memory_limit,
+        "most_mb": round(told.most_memory or guarded.most_of_memory()),
+        "longest_s": told.longest,
+        "runs": told.runs,
+        "sizes": [],
+    }
+    contender = Contest(measured, pythons)
+    for messages in sorted(told.messages):
+        say(f"{messages:,}: making the traffic")
+        day = contest.make(scratch / str(messages), messages)
+        measured["sizes"].append(contender.held(day))
+        shutil.rmtree(day.folder)
+        yield measured
+
+
+class Contest:
+    """The programs of one comparison, and which of them are out of it."""
+
+    def __init__(self, measured: Measured, pythons: dict[Program, Path | None]) -> None:
+        self.measured = measured
+        self.pythons = pythons
+        self.out: dict[Program, Ended] = {
+            each: Ended(0, 0, FAILED, "has no environment: see above")
+            for each, python in pythons.items()
+            if not python
+        }
+
+    def held(self, day: Day) -> Measured:
+        """What one size took: first all must write the same, then runs are interleaved.
+
+        Raises:
+            SystemExit: they do not, and how; nothing was timed then.
+        """
+        taken: dict[Program, list[Ended]] = {each: [] for each in self.pythons}
+        for each in self.pythons:
+            if each.judges:
+                self._run(each, day, "first")
+        self._compare(day)
+        for run in range(self.measured["runs"]):
+            for each in taken:
+                if ended := self._run(each, day, f"run {run + 1}"):
+                    taken[each].append(ended)
+        told = {each.name: self._told(each, taken[each]) for each in taken}
+        self._stay_out(day)
+        return {"messages": day.messages, "receipts": day.receipts, "programs": told}
+
+    def _run(self, each: Program, day: Day, what: str) -> Ended | None:
+        python = self.pythons[each]
+        if each in self.out or not python:
+            return None
+        call = day.call(each.script, self.measured["memory_limit"])
+        ended = guarded.run(python, call, self.measured["most_mb"], self.measured["longest_s"])
+        took = f"{ended.seconds:.1f} s, {ended.peak_mb:,.0f} MB"
+        say(f"{day.messages:,}: {what}, {each.name}: {took} {ended.trouble} {ended.why}".rstrip())
+        if ended.trouble:
+            self.out[each] = ended
+        return ended
+
+    def _compare(self, day: Day) -> None:
+        there = [each for each in self.pythons if each.judges and each not in self.out]
+        if len(there) < 2:
+            return
+        outs = [(each.name, contest.out(day.folder, each.script)) for each in there]
+        if found := contest.differences(day, outs):
+            raise SystemExit("\n".join(["they differ, so nothing was timed:", *found]))
+        say(f"{day.messages:,}: {', '.join(each.name for each in there)} wrote the same tables")
+
+    def _told(self, each: Program, taken: list[Ended]) -> Measured:
+        if each in self.out:
+            return self.out[each].as_json()
+        return {"runs": [ended.as_json() for ended in taken]}
+
+    def _stay_out(self, day: Day) -> None:
+        """Who is out is not tried again with more messages."""
+        for each, ended in self.out.items():
+            if not ended.why.startswith("not tried"):
+                why = f"not tried: with {day.messages:,} messages it {ended.why}"
+                self.out[each] = Ended(0, 0, ended.trouble, why)
+
+
+def render(measured: Measured, docs: Path) -> None:
+    """Page and figure; what was wanted and what is reached goes to stdout."""
+    from tests.benchmarks.performance_figure import figure
+    from tests.benchmarks.performance_page import page, wanted
+
+    (docs / f"{NAME}.md").write_text(page(measured), "utf-8")
+    (docs / f"{NAME}.svg").write_text(figure(measured), "utf-8")
+    print(*wanted(measured), sep="\n")
+
+
+def _python(program: Program, scratch: Path) -> Path | None:
+    """The Python that runs it: ours, or one with what it needs; None where that cannot be had."""
+    if not program.needs:
+        return Path(sys.executable)
+    folder = scratch / f"environment of {program.name}"
+    python = folder / "bin" / "python"
+    say(f"making an environment with {', '.join(program.needs)}")
+    for command in ([sys.executable, "-m", "venv", folder],
+                    [python, "-m", "pip", "install", "-q", *program.needs]):  # fmt: skip
+        if subprocess.run(command, stdout=sys.stderr).returncode:
+            return None
+    return python
+
+
+def _installed(program: Program, python: Path | None) -> str:
+    """The versions in a program's own environment."""
+    asked = [python, "-m", "pip", "list", "--format", "json"]
+    told = subprocess.run(asked, check=True, capture_output=True, text=True).stdout
+    there = {each["name"]: each["version"] for each in json.loads(told)}
+    own, *others = [f"{name} {there[name]}" for name in (program.name, "pandas", "polars")]
+    return f"{own} with {', '.join(others)}"
+
+
+def _told(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    names = [each.name for each in PROGRAMS]
+    parser.add_argument("--messages", type=int, nargs="+",
+                        default=[1_000_000, 5_000_000, 20_000_000])  # fmt: skip
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--memory-limit", default="4GB", help="for the engine of ours and of SQL")
+    parser.add_argument("--most-memory", type=float, metavar="MB",
+                        help="where a program is ended; else at 0.9 of the machine's")  # fmt: skip
+    parser.add_argument("--longest", type=float, default=3600, metavar="SECONDS",
+                        help="when any program is ended")  # fmt: skip
+    parser.add_argument("--programs", nargs="+", choices=names, default=names, metavar="NAME")
+    parser.add_argument("--folder", type=Path, help="where to make a scratch folder")
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="where the page goes")
+    parser.add_argument("--render", action="store_true", help="only page and figure, no measuring")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main()
