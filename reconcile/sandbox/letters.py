@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import date, timedelta
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ Text = Any
 _DAY_S = 86_400
 _EPOCH = date(1970, 1, 1)
 _AT_ONCE = 4  # digits
-_UUID_DASHES = (8, 12, 16, 20)
+_UUID_PARTS = (0, 8, 12, 16, 20, 32)  # where they begin and end, without the dashes between
 
 
 def message_ids(numbers: Numbers, seed: int) -> Text:
@@ -41,8 +42,11 @@ def message_ids(numbers: Numbers, seed: int) -> Text:
 def uuids(numbers: Numbers, seed: int) -> Text:
     """Ids as records have them, in the form of a UUID."""
     halves = [_hex(mix(numbers.astype(np.uint64), seed + half)) for half in (2, 3)]
-    letters = np.concatenate(halves, axis=1)
-    return _fixed(np.insert(letters, _UUID_DASHES, ord("-"), axis=1))
+    digits_of = np.concatenate(halves, axis=1)
+    letters = np.full((len(numbers), 36), ord("-"), np.uint8)
+    for dashes, (start, end) in enumerate(pairwise(_UUID_PARTS)):
+        letters[:, start + dashes : end + dashes] = digits_of[:, start:end]
+    return _fixed(letters)
 
 
 def mix(numbers: Hashes, seed: int) -> Hashes:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import shutil
 import time
@@ -34,7 +35,7 @@ from reconcile.settings import Settings
 from reconcile.store import ROW_GROUP_ROWS, Staged, Store, proven
 from reconcile.tables import RECEIPTS, RECORDS, Table
 from tests.benchmarks.growing import Growing
-from tests.benchmarks.traffic_contract import Rows, Source, file_of, lines_before, rows_of
+from tests.benchmarks.traffic_contract import Hidden, Rows, Source, file_of, lines_before, rows_of
 
 SEED = 20260105
 CHUNK = 2 * ROW_GROUP_ROWS
@@ -87,10 +88,11 @@ def prepare(folder: Path, messages: int, chunk: int = CHUNK, threads: int = 1) -
 def _made(con: Any, messages: int, chunk: int, threads: int, as_of: datetime) -> Iterator[Rows]:
     """The rows of all chunks, in order; few of them are made ahead."""
 
+    con.con.execute("SET preserve_insertion_order = true")
+    hidden = Hidden(con.con)
+
     def rows(part: Chunk) -> Rows:
-        hashing = border.with_key(con.con, engine.beside(con))
-        hashing.execute("SET preserve_insertion_order = true")  # hashes go by their place
-        return rows_of(hashing, make(part, messages, SEED), as_of)
+        return rows_of(hidden, make(part, messages, SEED), as_of)
 
     under_way: deque[Future[Rows]] = deque()
     with ThreadPoolExecutor(threads) as pool:
@@ -122,7 +124,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("messages", type=int)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=min(os.cpu_count() or 1, 2))
     asked = parser.parse_args()
     begun = time.perf_counter()
     told = prepare(asked.folder, asked.messages, threads=asked.threads)
