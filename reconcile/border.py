@@ -56,10 +56,12 @@ def message_id(clean: str) -> str:
 def instant(clean: str) -> str:
     """A UTC instant in whole milliseconds; without an offset the text means UTC. Null if no time.
 
-    Reads `Y-m-d H:M:S`, the same with ` +0000`, and ISO 8601 with `Z`, `+00:00` or `+0000`, of the
-    years 1900 to 2999: a partition is named after it.
+    Reads `Y-m-d H:M:S`, the same with ` +0000` or ` UTC`, and ISO 8601 with `Z`, `+00:00` or
+    `+0000`, of the years 1900 to 2999: a partition is named after it. Zones of other names are no
+    time: to the engine, the next texts without a zone would lie in that one, too.
     """
-    shape = r"^(19|2\d)\d\d-\d\d-\d\d[T ]\d\d:\d\d"
+    zone = r"( ?[zZ]| UTC| GMT| ?[+-]\d\d(:?\d\d)?)?"
+    shape = rf"^(19|2\d)\d\d-\d\d-\d\d[T ]\d\d:\d\d[0-9:.]*{zone}$"
     joined = (
         f"CASE WHEN contains({clean}, ' +') THEN replace({clean}, ' +', '+') "
         f"WHEN contains({clean}, ' -') THEN replace({clean}, ' -', '-') ELSE {clean} END"
