@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -26,7 +27,7 @@ class Growing:
 
     def add(self, rows: pa.Table) -> None:
         """Takes rows in the columns of the table; writes them as soon as they fill a group."""
-        self._waiting.append(rows)
+        self._waiting.append(_copied(rows) if len(rows) < ROW_GROUP_ROWS else rows)
         self._rows += len(rows)
         full = self._rows - self._rows % ROW_GROUP_ROWS
         if full:
@@ -48,7 +49,12 @@ class Growing:
             self._writer = _begun(self.path, together.schema)
         self._writer.write_table(together.slice(0, rows), ROW_GROUP_ROWS)
         left = together.slice(rows)
-        self._rows, self._waiting = len(left), [left.combine_chunks()] if len(left) else []
+        self._rows, self._waiting = len(left), [_copied(left)] if len(left) else []
+
+
+def _copied(rows: pa.Table) -> pa.Table:
+    """A slice would keep in memory all that it is cut from."""
+    return rows.take(pa.array(np.arange(len(rows))))
 
 
 def _begun(path: Path, schema: pa.Schema) -> pq.ParquetWriter:

@@ -33,9 +33,8 @@ def main() -> None:
     """Prepares, compares, times and prints."""
     told = _told()
     print(machine(told.memory_limit), "\n")
-    print(
-        "| messages | program | median s | CPU s | × ours | archive | captures | judging | peak MB |"
-    )
+    columns = ["messages", "program", "median s", "CPU s", "× ours", *STAGES, "peak MB"]
+    print(f"| {' | '.join(columns)} |")
     print("|---:|---|---:|---:|---:|---:|---:|---:|---:|", flush=True)
     with tempfile.TemporaryDirectory(dir=told.folder, prefix="whole-") as scratch:
         for messages in told.messages:
