@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconcile.engine import quote
 from reconcile.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -56,10 +57,12 @@ def message_id(clean: str) -> str:
 def instant(clean: str) -> str:
     """A UTC instant in whole milliseconds; without an offset the text means UTC. Null if no time.
 
-    Reads `Y-m-d H:M:S`, the same with ` +0000`, and ISO 8601 with `Z`, `+00:00` or `+0000`, of the
-    years 1900 to 2999: a partition is named after it.
+    Reads `Y-m-d H:M:S`, the same with ` +0000` or ` UTC`, and ISO 8601 with `Z`, `+00:00` or
+    `+0000`, of the years 1900 to 2999: a partition is named after it. Zones of other names are no
+    time: to the engine, the next texts without a zone would lie in that one, too.
     """
-    shape = r"^(19|2\d)\d\d-\d\d-\d\d[T ]\d\d:\d\d"
+    zone = r"( ?[zZ]| UTC| GMT| ?[+-]\d\d(:?\d\d)?)?"
+    shape = rf"^(19|2\d)\d\d-\d\d-\d\d[T ]\d\d:\d\d[0-9:.]*{zone}$"
     joined = (
         f"CASE WHEN contains({clean}, ' +') THEN replace({clean}, ' +', '+') "
         f"WHEN contains({clean}, ' -') THEN replace({clean}, ' -', '-') ELSE {clean} END"
@@ -137,15 +140,20 @@ def recipient(clean: str, pii: str) -> str:
 def set_key(con: Backend, settings: Settings) -> None:
     """Gives the engine the key of the hash, where one is needed."""
     if settings.pii == "hash":
-        con.con.execute(f"SET VARIABLE {PII_KEY} = $key", {"key": _key(settings.pii_key_file)})
+        _set(con.con, _key(settings.pii_key_file))
 
 
 def with_key(con: DuckDBPyConnection, other: DuckDBPyConnection) -> DuckDBPyConnection:
     """Another connection, with the key that the first was given."""
     [key] = con.execute(f"SELECT getvariable('{PII_KEY}')").fetchone() or (None,)
     if key is not None:
-        other.execute(f"SET VARIABLE {PII_KEY} = $key", {"key": key})
+        _set(other, key)
     return other
+
+
+def _set(con: DuckDBPyConnection, key: str) -> None:
+    # Not by a parameter: with its first one the engine imports pandas, which takes long.
+    con.execute(f"SET VARIABLE {PII_KEY} = {quote(key)}")
 
 
 def _key(file: Path | None) -> str:

@@ -229,12 +229,25 @@ def test_json_price(one: Any) -> None:
         ("2026-01-05 10:00:00 UTC", "2026-01-05 10:00:00+00"),
         ("2026-01-05T10:00:00.123999Z", "2026-01-05 10:00:00.123+00"),
         *((text, None) for text in ("2026-02-31T00:00:00Z", "2026-01-05", "epoch", "infinity",
-                                    "0000-01-01 00:00:00", "yesterday", "1767225600", "")),
+                                    "0000-01-01 00:00:00", "yesterday", "1767225600", "",
+                                    "2026-01-05 10:00:00 PST")),
     ],
 )  # fmt: skip
 def test_times(con: Any, text: str, wanted: str | None) -> None:
     """Every form of a time is an instant in milliseconds; what is no time is null."""
     assert sql(con, f"({border.instant('v')})::VARCHAR", text) == wanted
+
+
+@pytest.mark.parametrize("read", [border.instant, border.instant_or_epoch, border.captured])
+def test_no_zone_reaches_another_row(con: Any, read: Any) -> None:
+    """A time without a zone is UTC, whatever the rows before it say."""
+    plain, zoned = "2026-01-05 10:00:00", "2026-01-05 10:00:00 America/New_York"
+    texts = (plain, zoned, plain, f"{plain} UTC", plain, f"{plain} +0200", plain)
+    rows = ", ".join(f"({n}, '{text}')" for n, text in enumerate(texts))
+    query = f"SELECT epoch_ms({read('v')}) FROM (VALUES {rows}) AS t(n, v) ORDER BY n"
+    found = [ms for (ms,) in con.con.execute(query).fetchall()]
+    ten, eight = 1767607200000, 1767600000000
+    assert found == [ten, None, ten, ten, ten, eight, ten]
 
 
 @pytest.mark.parametrize("latency", ["6357", 6357])

@@ -208,12 +208,11 @@ class Intake:
         lines = normalise.lines("fields", given, source, self._wishes.pii)
         con.execute(f"INSERT INTO {PARTS} BY NAME {lines}")
         con.unregister("fields")
+        first, last = pc.min(fields["line"]).as_py(), pc.max(fields["line"]).as_py()
         bad = con.execute(
-            f"SELECT line FROM {PARTS} WHERE line BETWEEN $first AND $last "
-            "AND kind IS NOT NULL AND source = $source",
-            {"source": source, "first": pc.min(fields["line"]).as_py(),
-             "last": pc.max(fields["line"]).as_py()},
-        ).to_arrow_table()["line"]  # fmt: skip
+            f"SELECT line FROM {PARTS} WHERE line BETWEEN {first} AND {last} "
+            f"AND kind IS NOT NULL AND source = {quote(source)}"
+        ).to_arrow_table()["line"]
         if len(bad):
             raw = block.raw(bad.combine_chunks())
             cut = pc.binary_slice(pc.fill_null(raw["raw"], b""), 0, RAW_BYTES)

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from reconcile.days import end_of, iso, start_of
 from reconcile.errors import UsageError
 from reconcile.sandbox import traffic, wording
-from reconcile.sandbox.captures import DAY_MS, Captures
+from reconcile.sandbox.captures import DAY_MS, Captures, Lines
 from reconcile.sandbox.faults import FAULTS, ORPHAN, counts
 from reconcile.sandbox.letters import Numbers
 from reconcile.sandbox.traffic import Messages, Random
@@ -59,7 +59,7 @@ class Generated:
 
 
 @dataclass(frozen=True)
-class _Chunk:
+class Chunk:
     """Messages `first` to `first + messages` of a day; `part` is their part of its traffic."""
 
     index: int
@@ -68,6 +68,22 @@ class _Chunk:
     messages: int
     part: tuple[float, float]
     file: str
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a chunk is made of.
+
+    Attributes:
+        own, strange: its messages, and those of which nothing but receipts will be seen.
+        records: one row a message of `own`, as the Reports API will show it.
+        lines: the receipts of `own`, then those of `strange`.
+    """
+
+    own: Messages
+    strange: Messages
+    records: pa.Table
+    lines: tuple[Lines, ...]
 
 
 def generate(
@@ -92,33 +108,71 @@ def generate(
     if not 0 <= late_records <= 1:
         raise UsageError(f"late_records must be a share from 0 to 1, not {late_records}")
     folder.mkdir(parents=True, exist_ok=True)
-    faults = counts(messages)
     with (
         Captures(folder / "dlr") as captures,
         pq.ParquetWriter(folder / "truth.parquet", wording.TRUTH, compression="zstd") as truth,
         pq.ParquetWriter(folder / "orphans.parquet", wording.ORPHANS, compression="zstd") as lost,
     ):
-        for part in _plan(messages, days, start, chunk):
-            random = np.random.default_rng([seed, part.index])
-            own, strange = _invent(random, part, messages, seed, faults)
-            records = wording.records(random, own, seed, account)
-            if late_records:  # of a generator of their own: all else stays as it is without them
-                late = np.random.default_rng([seed, part.index, 1])
-                midnight_ms = _midnight_ms(part.day + timedelta(days=1))
-                records = wording.with_late(late, records, midnight_ms, late_records)
-            _write_world(folder, part, records)
-            for group in (own, strange):
-                receipts = traffic.receipts_of(random, group)
-                captures.write(wording.lines(random, group, receipts, seed, account))
-            truth.write_table(wording.truth(own, seed))
-            lost.write_table(wording.orphans(strange, seed))
+        for part in plan(messages, days, start, chunk):
+            made = make(part, messages, seed, account, late_records)
+            _write_world(folder, part, made.records)
+            for lines in made.lines:
+                captures.write(lines)
+            truth.write_table(wording.truth(made.own, seed))
+            lost.write_table(wording.orphans(made.strange, seed))
             # Time travellers are captured on the day before their message, no receipt earlier.
             captures.close_before(_midnight_ms(part.day) // DAY_MS - 1)
-    mature_at, command = _judging(start, days)
-    lines = captures.receipts, captures.rejects, captures.blank
-    made = Generated(folder, messages, *lines, faults, mature_at, command)
-    _write_about(made, account, seed, days, start)
-    return made
+    counted = captures.receipts, captures.rejects, captures.blank
+    command = _command(start, days)
+    told = Generated(folder, messages, *counted, counts(messages), mature_at(start, days), command)
+    _write_about(told, account, seed, days, start)
+    return told
+
+
+def plan(messages: int, days: int, start: date = START, chunk: int = CHUNK) -> Iterator[Chunk]:
+    """The chunks of so many messages over so many days, in order of time."""
+    index = first = 0
+    for n in range(days):
+        of_day = messages * (n + 1) // days - messages * n // days
+        pieces = math.ceil(of_day / chunk)
+        for piece in range(pieces):
+            size = of_day * (piece + 1) // pieces - of_day * piece // pieces
+            part = (piece / pieces, (piece + 1) / pieces)
+            day = start + timedelta(days=n)
+            yield Chunk(index, day, first, size, part, f"part-{piece:04}.parquet")
+            index, first = index + 1, first + size
+
+
+def make(
+    part: Chunk, total: int, seed: int, account: Account = ACCOUNT, late_records: float = 0.0
+) -> Made:
+    """Makes one chunk of `total` messages; it needs no other, and the same arguments make the same.
+
+    Args:
+        part: which of the chunks of `plan`.
+        total: how many messages all chunks have.
+        seed: of all of them.
+        account: whose they are.
+        late_records: a share of its records shows only some hours after the end of the day.
+    """
+    random = np.random.default_rng([seed, part.index])
+    own, strange = _invent(random, part, total, seed, counts(total))
+    records = wording.records(random, own, seed, account)
+    if late_records:  # of a generator of their own: all else stays as it is without them
+        late = np.random.default_rng([seed, part.index, 1])
+        midnight_ms = _midnight_ms(part.day + timedelta(days=1))
+        records = wording.with_late(late, records, midnight_ms, late_records)
+    lines = tuple(
+        wording.lines(random, group, traffic.receipts_of(random, group), seed, account)
+        for group in (own, strange)
+    )
+    return Made(own, strange, records, lines)
+
+
+def mature_at(start: date, days: int) -> datetime:
+    """When everything of days that begin with `start` is mature."""
+    last = start + timedelta(days=days - 1)
+    return end_of(last) + timedelta(milliseconds=traffic.LONGEST_VALIDITY_MS) + _GRACE + _MARGIN
 
 
 def _check(folder: Path, messages: int, days: int, chunk: int) -> None:
@@ -129,22 +183,8 @@ def _check(folder: Path, messages: int, days: int, chunk: int) -> None:
         raise UsageError(f"{folder} is not empty: name a new folder for the traffic")
 
 
-def _plan(messages: int, days: int, start: date, chunk: int) -> Iterator[_Chunk]:
-    """The days' chunks, in order."""
-    index = first = 0
-    for n in range(days):
-        of_day = messages * (n + 1) // days - messages * n // days
-        pieces = math.ceil(of_day / chunk)
-        for piece in range(pieces):
-            size = of_day * (piece + 1) // pieces - of_day * piece // pieces
-            part = (piece / pieces, (piece + 1) / pieces)
-            day = start + timedelta(days=n)
-            yield _Chunk(index, day, first, size, part, f"part-{piece:04}.parquet")
-            index, first = index + 1, first + size
-
-
 def _invent(
-    random: Random, part: _Chunk, total: int, seed: int, faults: dict[str, int]
+    random: Random, part: Chunk, total: int, seed: int, faults: dict[str, int]
 ) -> tuple[Messages, Messages]:
     """A chunk's messages, and those of which nothing but receipts will be seen."""
     number = np.arange(part.first, part.first + part.messages)
@@ -175,20 +215,18 @@ def _midnight_ms(day: date) -> int:
     return int(start_of(day).timestamp()) * 1000
 
 
-def _write_world(folder: Path, part: _Chunk, records: pa.Table) -> None:
+def _write_world(folder: Path, part: Chunk, records: pa.Table) -> None:
     path = folder / "world" / f"day={part.day}" / part.file
     path.parent.mkdir(parents=True, exist_ok=True)
     # Without Arrow's own schema: dictionaries speed up writing, readers are to see plain strings.
     pq.write_table(records, path, compression="zstd", store_schema=False)
 
 
-def _judging(start: date, days: int) -> tuple[datetime, str]:
-    """When everything is mature, and the command that judges it then."""
-    last = start + timedelta(days=days - 1)
-    longest = timedelta(milliseconds=traffic.LONGEST_VALIDITY_MS)
-    mature_at = end_of(last) + longest + _GRACE + _MARGIN
-    span = f"--from {start} --to {last + timedelta(days=1)} --as-of {iso(mature_at)}"
-    return mature_at, f"reconcile run {span} --store store --dlr 'dlr/*'"
+def _command(start: date, days: int) -> str:
+    """What judges all of it when it is mature."""
+    span = f"--from {start} --to {start + timedelta(days=days)}"
+    at = iso(mature_at(start, days))
+    return f"reconcile run {span} --as-of {at} --store store --dlr 'dlr/*'"
 
 
 def _write_about(made: Generated, account: Account, seed: int, days: int, start: date) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import date, timedelta
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,14 @@ import pyarrow.compute as pc
 Numbers = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
 _Bytes = npt.NDArray[np.uint8]
+_FourLetters = npt.NDArray[np.uint32]
 Text = Any
 """A `pa.StringArray`; releases of pyarrow differ in how they type it."""
 
 _DAY_S = 86_400
 _EPOCH = date(1970, 1, 1)
-_TENS = 10 ** np.arange(12, dtype=np.int64)
-_UUID_DASHES = (8, 12, 16, 20)
+_AT_ONCE = 4  # digits
+_UUID_PARTS = (0, 8, 12, 16, 20, 32)  # where they begin and end, without the dashes between
 
 
 def message_ids(numbers: Numbers, seed: int) -> Text:
@@ -40,8 +42,11 @@ def message_ids(numbers: Numbers, seed: int) -> Text:
 def uuids(numbers: Numbers, seed: int) -> Text:
     """Ids as records have them, in the form of a UUID."""
     halves = [_hex(mix(numbers.astype(np.uint64), seed + half)) for half in (2, 3)]
-    letters = np.concatenate(halves, axis=1)
-    return _fixed(np.insert(letters, _UUID_DASHES, ord("-"), axis=1))
+    digits_of = np.concatenate(halves, axis=1)
+    letters = np.full((len(numbers), 36), ord("-"), np.uint8)
+    for dashes, (start, end) in enumerate(pairwise(_UUID_PARTS)):
+        letters[:, start + dashes : end + dashes] = digits_of[:, start:end]
+    return _fixed(letters)
 
 
 def mix(numbers: Hashes, seed: int) -> Hashes:
@@ -64,7 +69,14 @@ def _scramble32(numbers: Hashes, seed: int) -> Hashes:
 
 def digits(numbers: Numbers, width: int) -> Text:
     """Decimal digits with leading zeros."""
-    return _fixed((numbers[:, None] // _TENS[:width][::-1] % 10 + ord("0")).astype(np.uint8))
+    letters = np.empty((len(numbers), width), np.uint8)
+    left = numbers
+    for end in range(width, 0, -_AT_ONCE):
+        left, four = np.divmod(left, 10**_AT_ONCE)
+        start = max(end - _AT_ONCE, 0)
+        chosen = _fours()[four].view(np.uint8).reshape(-1, _AT_ONCE)
+        letters[:, start:end] = chosen[:, start - end :]
+    return _fixed(letters)
 
 
 def pick(words: Iterable[str], which: Numbers) -> Text:
@@ -133,14 +145,21 @@ def _minutes() -> Any:
 
 
 @cache
-def _hex_pairs(upper: bool) -> _Bytes:
-    form = "02X" if upper else "02x"
-    return np.array([list(f"{n:{form}}".encode()) for n in range(256)], np.uint8)
+def _fours() -> _FourLetters:
+    letters = "".join(f"{n:04}" for n in range(10**_AT_ONCE)).encode()
+    return np.frombuffer(letters, np.uint32)
+
+
+@cache
+def _hex_fours(upper: bool) -> _FourLetters:
+    form = "04X" if upper else "04x"
+    letters = "".join(f"{n:{form}}" for n in range(1 << 16)).encode()
+    return np.frombuffer(letters, np.uint32)
 
 
 def _hex(numbers: Hashes, upper: bool = False) -> _Bytes:
-    pairs = _hex_pairs(upper)[numbers.astype(">u8").view(np.uint8)]
-    letters: _Bytes = pairs.reshape(len(numbers), 16)
+    fours = _hex_fours(upper)[numbers.astype(">u8").view(">u2")]
+    letters: _Bytes = fours.view(np.uint8).reshape(len(numbers), 16)
     return letters
 
 
