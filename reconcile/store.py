@@ -23,7 +23,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,11 +106,18 @@ class Ledger:
     judged: dict[str, dict[str, Any]] = field(default_factory=dict)
     pruned: str = ""
 
+    def __post_init__(self) -> None:
+        self._by_day = _ByDay()  # no field: it is not saved
+
+    def of_day(self, day: date | str) -> list[dict[str, Any]]:
+        """The downloads of a day whose records are still here; `downloads` has those that were
+        pruned, too, since they were paid for."""
+        return self._by_day.of(self.downloads).get(str(day), []) if str(day) >= self.pruned else []
+
     @property
-    def kept(self) -> list[dict[str, Any]]:
-        """The downloads whose records are still here; `downloads` has those that were pruned, too,
-        since they were paid for."""
-        return [d for d in self.downloads if d["start"][:10] >= self.pruned]
+    def days_downloaded(self) -> list[str]:
+        """The days of which downloads are still here."""
+        return [day for day in self._by_day.of(self.downloads) if day >= self.pruned]
 
     @property
     def accounts(self) -> set[str]:
@@ -122,6 +129,26 @@ class Ledger:
     def billed(self) -> int:
         """Records that Vonage has billed so far, by its own answers."""
         return sum(int(d["billed"]) for d in (*self.downloads, *self.refreshes))
+
+
+class _ByDay:
+    """Downloads by their days: a run asks for them thousands of times, and they grow with the days.
+
+    What is added to the list is noticed, and another list; its entries never change.
+    """
+
+    def __init__(self) -> None:
+        self._list: list[dict[str, Any]] = []
+        self._seen, self._days = 0, dict[str, list[dict[str, Any]]]()
+
+    def of(self, downloads: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+        """The downloads by their day."""
+        if downloads is not self._list or len(downloads) < self._seen:
+            self._list, self._seen, self._days = downloads, 0, {}
+        for entry in downloads[self._seen :]:
+            self._days.setdefault(entry["start"][:10], []).append(entry)
+        self._seen = len(downloads)
+        return self._days
 
 
 class Store:
@@ -200,6 +227,10 @@ class Store:
             if (p / f"{table.name}.parquet").exists()
         )
 
+    def has(self, table: Table, day: date | str) -> bool:
+        """Whether a table has this partition; to ask for one by name takes no list of all."""
+        return self.path(table, day).exists()
+
     def query(self, table: Table, days: Iterable[date | str]) -> str:
         """SQL of the rows of these days, in the contract's types; days without a file add none."""
         return parquet_query(table, [p for p in (self.path(table, d) for d in days) if p.exists()])
@@ -261,8 +292,11 @@ class Store:
         return Ledger(**told)
 
     def save(self, ledger: Ledger) -> None:
-        """Replaces the ledger."""
-        write_json(self.root / "ledger.json", asdict(ledger))
+        """Replaces the ledger: a line a field, since it is saved often and grows with the days."""
+        named = {each.name: getattr(ledger, each.name) for each in fields(ledger)}
+        lines = (f'"{name}": {json.dumps(value, ensure_ascii=False)}'
+                 for name, value in named.items())  # fmt: skip
+        write_text(self.root / "ledger.json", "{\n" + ",\n".join(lines) + "\n}\n")
 
     def unfinished(self) -> dict[str, Any] | None:
         """What a run that did not end had set out to do."""
@@ -540,10 +574,15 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Replaces a JSON file as a whole, synced before it takes its place."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces a file as a whole, synced before it takes its place."""
     with disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = _fresh(path)
-        fresh.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        fresh.write_text(text, encoding="utf-8")
         _sync(fresh)
         fresh.replace(path)
         _sync(path.parent)
