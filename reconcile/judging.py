@@ -349,7 +349,8 @@ def _judge_messages(bench: Bench, day: date) -> Staged:
     if spans == cutting.ALL:
         rows = _write_verdicts(bench, view, path)
     else:
-        aside = bench.store.staging / "cut"
+        aside = cutting.aside(bench.store, bench.settings.temp_directory)
+        cutting.refuse_without_room(bench.con, [records, receipts], aside)
         with (
             cutting.cut(bench.con, records, spans, aside / "records", NOT_JUDGED) as own,
             cutting.cut(bench.con, receipts, spans, aside / "receipts") as heard,

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from reconcile import __version__
-from reconcile.engine import quote
+from reconcile.engine import lacks_memory, quote
 from reconcile.errors import (
     ContractError,
     DiskError,
@@ -469,11 +469,11 @@ def copying(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except duckdb.IOException as error:
-        raise DiskError(f"{path} cannot be written: {trouble(error)}") from None
-    except duckdb.OutOfMemoryException:
-        raise InputError(
-            f"{what} does not fit in memory: raise memory_limit, or give temp_directory more room"
-        ) from None
+        told = trouble(error)  # of the file itself, or of what is spilled on its way
+        where = path if str(path.parent) in told or '"' not in told else "temp_directory"
+        raise DiskError(f"{where} cannot be written: {told}") from None
+    except duckdb.OutOfMemoryException as error:
+        raise lacks_memory(what, error) from None
 
 
 def write_parquet(con: Backend, view: str, table: Table, path: Path, as_of: datetime) -> int:
