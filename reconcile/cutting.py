@@ -8,6 +8,7 @@ span is, put together, what one judging of them all would have been.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -20,8 +21,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from reconcile.engine import memory_of, quote
-from reconcile.store import ROW_GROUP_ROWS, copying, disk
+from reconcile.engine import LEAST_MEMORY, bytes_of, memory_of, quote, threads_of
+from reconcile.errors import InputError
+from reconcile.store import ROW_GROUP_ROWS, Store, copying, disk
 from reconcile.tables import Table, file_metadata
 
 if TYPE_CHECKING:
@@ -30,6 +32,14 @@ if TYPE_CHECKING:
 # With so many bytes for each message the engine judges a day at once about as fast as it can; in a
 # span it gets more, so that nothing is written aside (measured: tests/benchmarks/HISTORY.md).
 BYTES_AT_ONCE, BYTES_IN_A_SPAN = 200, 2500
+# Judging at once takes this besides, whatever the day (200,000 messages: 200 MB with one thread,
+# 250 MB with two; in spans they were judged in 130 MB with either).
+BESIDES, BESIDES_A_THREAD = 128_000_000, 48_000_000
+# While a day is cut, each thread holds a file of every span (200,000 messages with two threads: 21
+# spans were cut within 100 MB, 34 not within 60 MB, 81 not within 100 MB).
+BYTES_A_FILE, BESIDES_CUTTING = 1 << 20, 32_000_000
+# At the least so many bytes are aside for each record and receipt (measured: 48).
+BYTES_ASIDE = 32
 # Ids that are looked at for each span, to find where it ends.
 SAMPLE = 500
 
@@ -57,10 +67,11 @@ def spans_of(con: Backend, records: str) -> tuple[Span, ...]:
         con: the engine, with its limit.
         records: SQL of the records.
     """
-    memory = memory_of(con)
-    [rows] = con.con.execute(f"SELECT count(*) FROM ({records})").fetchone() or (0,)
-    if rows * BYTES_AT_ONCE <= memory:
+    memory, rows = memory_of(con), _count(con, records)
+    threads = min(threads_of(con), math.ceil(rows / ROW_GROUP_ROWS))
+    if rows * BYTES_AT_ONCE + BESIDES + threads * BESIDES_A_THREAD <= memory:
         return ALL
+    _refuse_too_little(memory, rows, threads_of(con))
     wanted = math.ceil(rows * BYTES_IN_A_SPAN / memory)
     every = max(rows // (wanted * SAMPLE), 1)
     sample = con.con.execute(
@@ -68,6 +79,66 @@ def spans_of(con: Backend, records: str) -> tuple[Span, ...]:
     ).fetchall()
     cuts = sorted({sample[len(sample) * n // wanted][0] for n in range(1, wanted) if sample})
     return tuple(Span(*ends) for ends in zip(["", *cuts], [*cuts, None], strict=True))
+
+
+def least_memory(rows: int, threads: int) -> int:
+    """Bytes of memory without which a day of so many messages cannot even be cut."""
+    files = math.sqrt(rows * BYTES_IN_A_SPAN * threads * BYTES_A_FILE)
+    return max(round(BESIDES_CUTTING + files), bytes_of(LEAST_MEMORY) or 0)
+
+
+def _refuse_too_little(memory: int, rows: int, threads: int) -> None:
+    least = least_memory(rows, threads)
+    if memory < least * 0.98:  # the engine tells its limit rounded
+        fewer = f", or threads = 1 and {_mb(least_memory(rows, 1))}" if threads > 1 else ""
+        raise InputError(
+            f"a day of {rows:,} messages does not fit in memory ({_mb(memory)} for {threads} "
+            f"threads): raise memory_limit to {_mb(least)} or more{fewer}"
+        )
+
+
+def refuse_without_room(con: Backend, queries: Iterable[str], folder: Path) -> None:
+    """Asks for room before a day is cut: what lies aside is about what is read.
+
+    Raises:
+        InputError: the disk has certainly too little.
+    """
+    rows = sum(_count(con, query) for query in queries)
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    needed, free = rows * BYTES_ASIDE, shutil.disk_usage(there).free
+    if free < needed:
+        at_once = rows * BYTES_AT_ONCE + BESIDES + threads_of(con) * BESIDES_A_THREAD
+        raise InputError(
+            f"a day does not fit in memory, and to cut it {_mb(needed)} and more are needed in "
+            f"{there}, which has {_mb(free)}: set temp_directory to a place that has them, or "
+            f"memory_limit to {_mb(at_once)}"
+        )
+
+
+def _count(con: Backend, query: str) -> int:
+    """How many rows a query of the store has: the files' footers tell it."""
+    [rows] = con.con.execute(f"SELECT count(*) FROM ({query})").fetchone() or (0,)
+    return int(rows)
+
+
+def _mb(size: int) -> str:
+    """A size as a setting takes it."""
+    return f"{math.ceil(size / 1e6)}MB"
+
+
+def aside(store: Store, temp_directory: Path | None) -> Path:
+    """Where a store's spans lie while they are judged, whoever else uses the same place."""
+    if temp_directory is None:
+        return store.staging / "cut"
+    own = hashlib.sha256(str(store.root.absolute()).encode()).hexdigest()[:12]
+    return temp_directory / f"reconcile-{own}"
+
+
+def clear(store: Store, temp_directory: Path | None) -> None:
+    """Removes what a run that was stopped has left aside; the store is held by this one."""
+    shutil.rmtree(aside(store, temp_directory), ignore_errors=True)
 
 
 @contextmanager
@@ -84,7 +155,8 @@ def cut(
         SQL of each span's rows; their files are gone afterwards.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    with disk(folder):
+        folder.mkdir(parents=True)
     cases = " ".join(
         f"WHEN message_id < {quote(span.end)} THEN {n}"
         for n, span in enumerate(spans)

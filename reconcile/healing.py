@@ -9,13 +9,12 @@ that were downloaded meanwhile (their receipts need not be `uncovered` any more)
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
 
 from reconcile.days import DAY, iso
-from reconcile.judging import Bench, look_back, receipt_days
+from reconcile.judging import Bench, look_back, receipt_days, slices_of
 from reconcile.sendlog.judging import has_log
 from reconcile.store import UNDATED, Ledger
 from reconcile.tables import ORPHANS, RECEIPTS, RECORDS, VERDICTS
@@ -33,9 +32,11 @@ def touched(
         recorded: whether a day and those beside it are.
     """
     judged = {date.fromisoformat(day): told for day, told in bench.ledger.judged.items()}
-    slices = Counter(date.fromisoformat(d["start"][:10]) for d in bench.ledger.kept)
-    never = {"slices": 0}
-    filled = {day for day, n in slices.items() if _other(judged.get(day, never), "slices", n)}
+    here, never = map(date.fromisoformat, bench.ledger.days_downloaded), {"slices": 0}
+    filled = {
+        day for day in here
+        if _other(judged.get(day, never), "slices", slices_of(bench.ledger, day))
+    }  # fmt: skip
     near = _near_receipts(bench)
     return {
         day

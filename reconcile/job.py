@@ -18,7 +18,7 @@ from reconcile.run import opened as opened
 from reconcile.run import stage
 from reconcile.settings import Settings
 from reconcile.store import UNDATED, Ledger
-from reconcile.tables import NETWORKS, RECEIPTS
+from reconcile.tables import NETWORKS, ORPHANS, RECEIPTS, UNRECORDED
 
 if TYPE_CHECKING:
     from reconcile.judging import Bench
@@ -177,7 +177,7 @@ def fetch(this: Run, vonage: Any, days: list[date]) -> None:
 
 def is_here(this: Run, day: date) -> bool:
     """Whether anything of a day was downloaded."""
-    return day in days_with(this.ledger)
+    return bool(this.ledger.of_day(day))
 
 
 def is_all_here(this: Run, day: date) -> bool:
@@ -300,9 +300,11 @@ def judge(this: Run, bench: Bench, days: list[date], *, heal: bool = False) -> l
         this.store.publish(judging.judge_networks(bench, day))
     alone, logged = _days_of_receipts_alone(this), _days_of_logs_alone(this)
     for lone in alone:
-        this.store.publish([judging.judge_orphans(bench, lone, covered=False)])
+        fresh = days if judging.is_held(bench, ORPHANS, this.ledger.changed) else None
+        this.store.publish([judging.judge_orphans(bench, lone, covered=False, fresh=fresh)])
     for sent in logged:
-        unrecorded = sendlog.judge_unrecorded(bench, sent, covered=False)
+        fresh = days if judging.is_held(bench, UNRECORDED, this.ledger.send_changed) else None
+        unrecorded = sendlog.judge_unrecorded(bench, sent, covered=False, fresh=fresh)
         this.store.publish([unrecorded] if unrecorded else [])
     looked_at = {*map(str, days), *(str(lone or UNDATED) for lone in alone)}
     left = set() if heal else set(this.ledger.changed) - looked_at
@@ -323,14 +325,13 @@ def assess(this: Run) -> None:
 
 def _held_against(this: Run, days: list[date]) -> list[date]:
     """Days judged before whose networks are judged with these days, but not with their verdicts."""
-    published = set(this.store.days(NETWORKS))
     after = {day + n * DAY for day in days for n in range(1, LONGEST_SPAN)}
-    return sorted(day for day in after.difference(days) if str(day) in published)
+    return sorted(day for day in after.difference(days) if this.store.has(NETWORKS, day))
 
 
 def _days_of_receipts_alone(this: Run) -> list[date | None]:
     """Past days without records, but with receipts that no run has judged; None: the undated."""
-    undated = UNDATED in this.store.days(RECEIPTS)
+    undated = this.store.has(RECEIPTS, UNDATED)
     return [*_past_days_not_here(this, this.ledger.changed), *([None] if undated else [])]
 
 

@@ -9,7 +9,7 @@ on; from day to day only what those views read is exchanged.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -235,6 +235,13 @@ def judge_day(bench: Bench, day: date, *, covered: bool, recorded: bool = False)
     return Judged(day, counts, closed)
 
 
+def is_held(bench: Bench, table: Table, changed: Iterable[str]) -> bool:
+    """Whether the undated rows of `orphans` or `unrecorded` only need to be held against what is
+    new: no undated ones came since, and no earlier moment is asked for."""
+    told = bench.store.about(table, UNDATED)
+    return UNDATED not in changed and told is not None and told["as_of"] <= iso(bench.as_of)
+
+
 def is_logged(bench: Bench, day: date) -> bool:
     """Whether a send log speaks of a day, and is whole."""
     return bench.log_is_whole and sendlog.has_log(bench, day)
@@ -242,23 +249,20 @@ def is_logged(bench: Bench, day: date) -> bool:
 
 def slices_of(ledger: Ledger, day: date) -> int:
     """Of how many slices a day's records are; more than before: some of them are new."""
-    return sum(entry["start"][:10] == str(day) for entry in ledger.downloads)
+    return len(ledger.of_day(day))
 
 
 def receipt_days(bench: Bench, day: date) -> list[str]:
     """Partitions of `receipts` in which those of a day can be, by either of their times."""
-    first, last = str(day - DAY), str(day + _whole_days(bench.horizon))
-
-    def overlaps(span: list[str]) -> bool:
-        return bool(span) and span[0] <= last and span[1] >= first
-
-    return [
+    near = days_between(day - DAY, day + _whole_days(bench.horizon) + DAY)
+    first, last = str(near[0]), str(near[-1])
+    captured = [
         part
-        for part in bench.store.days(RECEIPTS)
-        if part == UNDATED
-        or first <= part <= last
-        or overlaps(bench.ledger.receipt_days.get(part, []))
+        for part, span in bench.ledger.receipt_days.items()
+        if span and span[0] <= last and span[1] >= first
     ]
+    named = {*map(str, near), *captured, UNDATED}
+    return sorted(part for part in named if bench.store.has(RECEIPTS, part))
 
 
 def look_back(bench: Bench, day: date) -> list[date]:
@@ -272,15 +276,33 @@ def covering_days(bench: Bench, day: date) -> list[date]:
     return days_between(day - _whole_days(bench.horizon), day + DAY)
 
 
-def judge_orphans(bench: Bench, day: date | None, *, covered: bool, closed: bool = False) -> Staged:
-    """Stages the receipts of a day (None: the undated ones) that join no record."""
+def judge_orphans(
+    bench: Bench, day: date | None, *, covered: bool, closed: bool = False,
+    fresh: Iterable[date] | None = None,
+) -> Staged:  # fmt: skip
+    """Stages the receipts of a day (None: the undated ones) that join no record.
+
+    Args:
+        bench: what to work with.
+        day: the UTC day.
+        covered: whether all days to which its receipts can belong were downloaded.
+        closed: whether the day is.
+        fresh: of the undated, the days whose records they were not held against so far (None: no
+            day's): what joined a record of another day joins it still.
+    """
     from reconcile.judge import orphans as core
     from reconcile.judge.pair import Scope
 
     part, scope = str(day) if day else UNDATED, Scope(bench.now, several_owners=False)
-    days = look_back(bench, day) if day else bench.store.days(RECORDS)
-    bench.lay("heard", bench.store.query(RECEIPTS, [part]))
-    bench.lay("look_back", bench.store.query(RECORDS, days))
+    heard, days = bench.store.query(RECEIPTS, [part]), fresh
+    if day:
+        days = look_back(bench, day)
+    elif fresh is not None:
+        lone = bench.store.query(ORPHANS, [UNDATED])
+        heard = f"SELECT * FROM ({heard}) SEMI JOIN ({lone}) USING (source, line)"
+    bench.lay("heard", heard)
+    bench.lay("look_back", bench.store.query(
+        RECORDS, bench.store.days(RECORDS) if days is None else days))  # fmt: skip
     date_sql = f"DATE '{day}'" if day else "NULL::DATE"
     bench.lay(
         "the_day", f"SELECT {date_sql} AS date, {closed} AS is_closed, {covered} AS is_covered"
@@ -327,7 +349,8 @@ def _judge_messages(bench: Bench, day: date) -> Staged:
     if spans == cutting.ALL:
         rows = _write_verdicts(bench, view, path)
     else:
-        aside = bench.store.staging / "cut"
+        aside = cutting.aside(bench.store, bench.settings.temp_directory)
+        cutting.refuse_without_room(bench.con, [records, receipts], aside)
         with (
             cutting.cut(bench.con, records, spans, aside / "records", NOT_JUDGED) as own,
             cutting.cut(bench.con, receipts, spans, aside / "receipts") as heard,
@@ -442,7 +465,7 @@ def _changes(bench: Bench, day: date) -> list[Staged]:
     part = basic_iso(bench.as_of)
     before = bench.store.about(VERDICTS, day)
     if before is None or _first_judged(bench, day) == now:
-        if part in bench.store.days(CHANGES):
+        if bench.store.has(CHANGES, part):
             return []
         none = parquet_query(CHANGES, [])
         return [bench.store.write(bench.con, none, CHANGES, part, bench.as_of)]

@@ -402,7 +402,7 @@ def _each(row: dict[str, Any]) -> Decimal | None:
 
 def alarms_before(store: Store, con: Backend, day: date) -> dict[tuple[str, str, str], int]:
     """On how many of the two judged days before, within a week, each network was an alarm."""
-    past = [d for d in store.days(NETWORKS) if str(day - 7 * DAY) <= d < str(day)][-2:]
+    past = [d for d in days_between(day - 7 * DAY, day) if store.has(NETWORKS, d)][-2:]
     named = ", ".join(f"'{verdict}'" for verdict in ALARMS)
     rows = con.con.execute(f"""
         SELECT span, country, network_code, count(*) FROM ({store.query(NETWORKS, past)})

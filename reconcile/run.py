@@ -78,10 +78,13 @@ def opened(
     settings: Settings, as_of: datetime, progress: Progress, *, given: bool = True
 ) -> Iterator[Run]:
     """A locked store, an engine within its limits, and the ledger."""
-    from reconcile import border
+    from reconcile import border, cutting, engine
 
     store = Store.open(settings.store, create=True)
     with store.lock(settings.lock_expiry), _engine(settings, store) as con:
+        if settings.temp_directory:
+            engine.prove_writable(settings.temp_directory)
+        cutting.clear(store, settings.temp_directory)
         stopped = store.unfinished()
         if stopped and not given and stopped["as_of"][:10] == iso(as_of)[:10]:
             as_of = parse_moment(stopped["as_of"])
@@ -111,7 +114,8 @@ def _engine(settings: Settings, store: Store) -> Iterator[Backend]:
     spill = settings.temp_directory or store.work / "spill"
     con = engine.connect(memory, settings.threads, spill)
     try:
-        yield con
+        with engine.within_limits(spill):
+            yield con
     finally:
         con.disconnect()
 

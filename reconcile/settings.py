@@ -24,6 +24,7 @@ from reconcile import capabilities, fail_on
 from reconcile.bucket import is_url
 from reconcile.capabilities import Capability
 from reconcile.days import parse_duration
+from reconcile.engine import LEAST_MEMORY, bytes_of
 from reconcile.errors import SettingsError, trouble
 
 PREFIX = "RECONCILE_"
@@ -261,8 +262,11 @@ class Settings(BaseSettings):
     @field_validator("memory_limit")
     @classmethod
     def _a_size(cls, size: str | None) -> str | None:
-        if size is not None and not re.fullmatch(r"\d+(\.\d+)?\s*([KMGT]i?B)", size.strip()):
+        told = bytes_of(size) if size is not None else None
+        if size is not None and told is None:
             raise ValueError("must be a size such as 2GB or 500MiB")
+        if told is not None and told < (bytes_of(LEAST_MEMORY) or 0):
+            raise ValueError(f"must be {LEAST_MEMORY} or more, which the smallest day needs")
         return size
 
     @classmethod

@@ -27,7 +27,7 @@ import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +36,7 @@ import pyarrow as pa
 
 from reconcile import __version__
 from reconcile.bucket import is_url
-from reconcile.engine import quote
+from reconcile.engine import lacks_memory, quote
 from reconcile.errors import (
     ContractError,
     DiskError,
@@ -129,11 +129,18 @@ class Ledger:
     objects: dict[str, str] = field(default_factory=dict)
     pruned: str = ""
 
+    def __post_init__(self) -> None:
+        self._by_day = _ByDay()  # no field: it is not saved
+
+    def of_day(self, day: date | str) -> list[dict[str, Any]]:
+        """The downloads of a day whose records are still here; `downloads` has those that were
+        pruned, too, since they were paid for."""
+        return self._by_day.of(self.downloads).get(str(day), []) if str(day) >= self.pruned else []
+
     @property
-    def kept(self) -> list[dict[str, Any]]:
-        """The downloads whose records are still here; `downloads` has those that were pruned, too,
-        since they were paid for."""
-        return [d for d in self.downloads if d["start"][:10] >= self.pruned]
+    def days_downloaded(self) -> list[str]:
+        """The days of which downloads are still here."""
+        return [day for day in self._by_day.of(self.downloads) if day >= self.pruned]
 
     @property
     def accounts(self) -> set[str]:
@@ -145,6 +152,26 @@ class Ledger:
     def billed(self) -> int:
         """Records that Vonage has billed so far, by its own answers."""
         return sum(int(d["billed"]) for d in (*self.downloads, *self.refreshes))
+
+
+class _ByDay:
+    """Downloads by their days: a run asks for them thousands of times, and they grow with the days.
+
+    What is added to the list is noticed, and another list; its entries never change.
+    """
+
+    def __init__(self) -> None:
+        self._list: list[dict[str, Any]] = []
+        self._seen, self._days = 0, dict[str, list[dict[str, Any]]]()
+
+    def of(self, downloads: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+        """The downloads by their day."""
+        if downloads is not self._list or len(downloads) < self._seen:
+            self._list, self._seen, self._days = downloads, 0, {}
+        for entry in downloads[self._seen :]:
+            self._days.setdefault(entry["start"][:10], []).append(entry)
+        self._seen = len(downloads)
+        return self._days
 
 
 class Store:
@@ -282,6 +309,14 @@ class Store:
             if _files(p / f"{table.name}.parquet")
         )
 
+    def has(self, table: Table, day: date | str) -> bool:
+        """Whether a table has this partition; to ask for one by name takes no list of all."""
+        path = self.path(table, day)
+        if self._mirror:
+            there = self._mirror.names(table.name)
+            return not {self._named(path), self._named(path.with_suffix(NAMES))}.isdisjoint(there)
+        return bool(_files(path))
+
     def query(self, table: Table, days: Iterable[date | str]) -> str:
         """SQL of the rows of these days, in the contract's types; days without a file add none."""
         return parquet_query(table, self.files(table, *days))
@@ -366,8 +401,11 @@ class Store:
         return Ledger(**told)
 
     def save(self, ledger: Ledger) -> None:
-        """Replaces the ledger."""
-        write_json(self.root / LEDGER, asdict(ledger))
+        """Replaces the ledger: a line a field, since it is saved often and grows with the days."""
+        named = {each.name: getattr(ledger, each.name) for each in fields(ledger)}
+        lines = (f'"{name}": {json.dumps(value, ensure_ascii=False)}'
+                 for name, value in named.items())  # fmt: skip
+        write_text(self.root / LEDGER, "{\n" + ",\n".join(lines) + "\n}\n")
         self._push(LEDGER)
 
     def unfinished(self) -> dict[str, Any] | None:
@@ -563,11 +601,11 @@ def copying(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except duckdb.IOException as error:
-        raise DiskError(f"{path} cannot be written: {trouble(error)}") from None
-    except duckdb.OutOfMemoryException:
-        raise InputError(
-            f"{what} does not fit in memory: raise memory_limit, or give temp_directory more room"
-        ) from None
+        told = trouble(error)  # of the file itself, or of what is spilled on its way
+        where = path if str(path.parent) in told or '"' not in told else "temp_directory"
+        raise DiskError(f"{where} cannot be written: {told}") from None
+    except duckdb.OutOfMemoryException as error:
+        raise lacks_memory(what, error) from None
 
 
 def write_parquet(con: Backend, view: str, table: Table, path: Path, as_of: datetime) -> int:
@@ -668,10 +706,15 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Replaces a JSON file as a whole, synced before it takes its place."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces a file as a whole, synced before it takes its place."""
     with disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = _fresh(path)
-        fresh.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        fresh.write_text(text, encoding="utf-8")
         _sync(fresh)
         fresh.replace(path)
         _sync(path.parent)

@@ -30,7 +30,7 @@ def status(settings: Settings, form: str) -> str:
 
 
 def _row(ledger: Ledger, sources: Iterable[Source], day: date) -> tuple[object, ...]:
-    parts = [d for d in ledger.downloads if d["start"][:10] == str(day)]
+    parts = ledger.of_day(day)
     judged = ledger.judged.get(str(day))
     state = "not judged" if judged is None else "closed" if judged["closed"] else "open"
     return (

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reconcile.days import Window, day_of, day_window, iso
-from reconcile.engine import quote
-from reconcile.errors import InputError
+from reconcile.engine import lacks_memory, quote
 from reconcile.reports import parse
 from reconcile.reports import raw as raw_slices
 from reconcile.store import Staged, Store, prepared
@@ -260,10 +259,8 @@ def _table(con: Backend, name: str, query: str) -> Iterator[int]:
 
     try:
         con.con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}")
-    except duckdb.OutOfMemoryException:
-        raise InputError(
-            "records do not fit in memory: raise memory_limit, or give temp_directory more room"
-        ) from None
+    except duckdb.OutOfMemoryException as error:
+        raise lacks_memory("a day's records", error) from None
     try:
         found: tuple[Any, ...] = con.con.execute(f"SELECT count(*) FROM {name}").fetchone()
         yield int(found[0])

@@ -45,9 +45,10 @@ def sources_of(settings: Settings, ledger: Ledger) -> list[Source]:
         for owner in settings.owners()
         for product in settings.products
     ]
-    known = {Source(d["account_id"], d["product"], bool(d.get("subaccounts")))
-             for d in ledger.downloads}  # fmt: skip
-    return configured or sorted(known)
+    if configured:
+        return configured
+    known = {(d["account_id"], d["product"], bool(d.get("subaccounts"))) for d in ledger.downloads}
+    return [Source(*each) for each in sorted(known)]
 
 
 def days_lacking(ledger: Ledger, settings: Settings, source: Source, today: date) -> list[date]:

@@ -89,7 +89,7 @@ class Fetched:
 def missing(ledger: Ledger, source: Source, day: date) -> list[Window]:
     """The parts of a source's day that the ledger does not hold, in order; none: it is whole."""
     holes, (at, end) = [], (day_window(day).start, day_window(day).end)
-    parts = [d for d in ledger.kept if _is_of(d, source, day)]
+    parts = [d for d in ledger.of_day(day) if _is_of(d, source)]
     for start, stop in sorted((parse_moment(d["start"]), parse_moment(d["end"])) for d in parts):
         if start > at:
             holes.append(Window(at, start))
@@ -104,13 +104,16 @@ def is_whole(ledger: Ledger, source: Source, day: date) -> bool:
 
 def days_with(ledger: Ledger, source: Source | None = None) -> set[date]:
     """The days of which something was downloaded."""
-    return {date.fromisoformat(d["start"][:10]) for d in ledger.kept
-            if source is None or _is_of(d, source)}  # fmt: skip
+    return {
+        date.fromisoformat(day)
+        for day in ledger.days_downloaded
+        if source is None or any(_is_of(d, source) for d in ledger.of_day(day))
+    }
 
 
 def records_of(ledger: Ledger, source: Source, day: date) -> int:
     """How many records of a source's day were downloaded."""
-    return sum(int(d["records"]) for d in ledger.kept if _is_of(d, source, day))
+    return sum(int(d["records"]) for d in ledger.of_day(day) if _is_of(d, source))
 
 
 def expected_records(ledger: Ledger, source: Source, window: Window) -> int | None:
@@ -119,8 +122,9 @@ def expected_records(ledger: Ledger, source: Source, window: Window) -> int | No
     The day before is the best guess that the ledger holds; where there is none, the day nearest.
     """
     day = window.start.date()
-    whole = sorted(d for d in days_with(ledger, source) if is_whole(ledger, source, d))
-    near = max((d for d in whole if d < day), default=min(whole, default=None))
+    here = sorted(days_with(ledger, source))
+    nearest = [*(d for d in reversed(here) if d < day), *(d for d in here if d >= day)]
+    near = next((d for d in nearest if is_whole(ledger, source, d)), None)
     if near is None:
         return None
     a_day = day_window(day)
@@ -136,10 +140,8 @@ def cut(window: Window, pieces: int) -> list[Window]:
     return [Window(*ends) for ends in pairwise(edges)]
 
 
-def _is_of(entry: dict[str, Any], source: Source, day: date | None = None) -> bool:
+def _is_of(entry: dict[str, Any], source: Source) -> bool:
     """Whether a download is one of a source; one with subaccounts holds its primary's as well."""
-    return (
-        (entry["account_id"], entry["product"]) == (source.account_id, source.product)
-        and (not source.subaccounts or bool(entry.get("subaccounts")))
-        and (day is None or entry["start"][:10] == str(day))
+    return (entry["account_id"], entry["product"]) == (source.account_id, source.product) and (
+        not source.subaccounts or bool(entry.get("subaccounts"))
     )

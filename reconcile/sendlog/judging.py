@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ def covering_days(day: date) -> list[date]:
 
 def has_log(bench: Bench, day: date) -> bool:
     """Whether a send log has messages of this day."""
-    return bool(bench.store.files(SENT, day))
+    return bench.store.has(SENT, day)
 
 
 def lay(bench: Bench, day: date) -> None:
@@ -34,18 +35,33 @@ def lay(bench: Bench, day: date) -> None:
     bench.lay("sent_around", store.query(SENT, [*covering_days(day), UNDATED]))
 
 
-def judge_unrecorded(bench: Bench, day: date | None, *, covered: bool) -> Staged | None:
+def judge_unrecorded(
+    bench: Bench, day: date | None, *, covered: bool, fresh: Iterable[date] | None = None
+) -> Staged | None:
     """Stages the messages of a day (None: those without a time) that were accepted and that
-    Reports does not know; None: no send log speaks of it."""
+    Reports does not know; None: no send log speaks of it.
+
+    Args:
+        bench: what to work with.
+        day: the UTC day.
+        covered: whether it and the days beside it were downloaded.
+        fresh: as `judging.judge_orphans` has it.
+    """
     from reconcile.judge import sendlog as core
     from reconcile.judge.pair import Scope
 
     part, scope = str(day) if day else UNDATED, Scope(bench.now, several_owners=False)
-    if part not in bench.store.days(SENT):
+    if not bench.store.has(SENT, part):
         return None
-    days = covering_days(day) if day else bench.store.days(RECORDS)
-    bench.lay("sent_to_find", bench.store.query(SENT, [part]))
-    bench.lay("records_around", bench.store.query(RECORDS, days))
+    sent, days = bench.store.query(SENT, [part]), fresh
+    if day:
+        days = covering_days(day)
+    elif fresh is not None:
+        lone = bench.store.query(UNRECORDED, [UNDATED])
+        sent = f"SELECT * FROM ({sent}) SEMI JOIN ({lone}) USING (message_id)"
+    bench.lay("sent_to_find", sent)
+    bench.lay("records_around", bench.store.query(
+        RECORDS, bench.store.days(RECORDS) if days is None else days))  # fmt: skip
     bench.lay("sent_day", f"SELECT {covered and day is not None} AS is_covered")
 
     def build() -> ibis.Table:
