@@ -30,8 +30,8 @@ def has_log(bench: Bench, day: date) -> bool:
 def lay(bench: Bench, day: date) -> None:
     """Lays `sent_of_day` and `sent_around`, which `judge.sendlog.with_unsent` reads."""
     store = bench.store
-    bench.lay("sent_of_day", store.query(SENT, [day]))
-    bench.lay("sent_around", store.query(SENT, [*covering_days(day), UNDATED]))
+    bench.read("sent_of_day", SENT, store.files(SENT, day))
+    bench.read("sent_around", SENT, store.files(SENT, *covering_days(day), UNDATED))
 
 
 def judge_unrecorded(bench: Bench, day: date | None, *, covered: bool) -> Staged | None:
@@ -44,8 +44,8 @@ def judge_unrecorded(bench: Bench, day: date | None, *, covered: bool) -> Staged
     if part not in bench.store.days(SENT):
         return None
     days = covering_days(day) if day else bench.store.days(RECORDS)
-    bench.lay("sent_to_find", bench.store.query(SENT, [part]))
-    bench.lay("records_around", bench.store.query(RECORDS, days))
+    bench.read("sent_to_find", SENT, bench.store.files(SENT, part))
+    bench.read("records_around", RECORDS, bench.store.files(RECORDS, *days))
     bench.lay("sent_day", f"SELECT {covered and day is not None} AS is_covered")
 
     def build() -> ibis.Table:
@@ -56,14 +56,14 @@ def judge_unrecorded(bench: Bench, day: date | None, *, covered: bool) -> Staged
         )  # fmt: skip
         return rows.order_by(list(UNRECORDED.key))
 
-    return bench.write("unrecorded", UNRECORDED, part, build)
+    return bench.make("unrecorded", UNRECORDED, part, build)
 
 
 def counts(bench: Bench, staged: Staged | None) -> dict[str, int]:
     """How many messages of a day are unrecorded, and of how many we cannot know it."""
     if staged is None:
         return {}
-    rows = parquet_query(UNRECORDED, [staged.path])
+    rows = parquet_query(UNRECORDED, staged.files)
     return bench.ask(
         f"SELECT count(*) FILTER (kind = 'unrecorded') AS unrecorded, "
         f"count(*) FILTER (kind = 'uncovered') AS unrecorded_uncovered, "
