@@ -68,6 +68,8 @@ SETTING_FLAGS = {
     "memory_limit": "Memory of the engine [half of the machine's].",
     "threads": "Threads of the engine [all].",
     "temp_directory": "Where the engine spills [in the store].",
+    "engine": "What judges: duckdb, or spark (docs/spark.md) [duckdb].",
+    "spark": "Master or Connect URL of the cluster, with --engine spark.",
 }
 SEVERAL = ("dlr", "send_log", "fail_on")
 STORE_ONLY = ("store",)
@@ -78,7 +80,7 @@ FETCHING = ("store", "base_url", "via", "account_id", "products", "lookback", "f
             "temp_directory")  # fmt: skip
 JUDGING = ("store", "account_id", "products", "currency", "validity", "longest_validity", "grace",
            "too_fast", "capabilities", "conversions", "false_discoveries", "campaign", "fail_on",
-           "pii", "memory_limit", "threads", "temp_directory")  # fmt: skip
+           "pii", "memory_limit", "threads", "temp_directory", "engine", "spark")  # fmt: skip
 INGESTING = ("store", "send_log", "pii", "pii_key_file", "signature_method", "memory_limit",
              "threads", "temp_directory")  # fmt: skip
 EXPLAINING = ("store", "base_url", "account_id", "products", "currency", "validity",

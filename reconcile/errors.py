@@ -15,6 +15,7 @@
     ├── InputError                   6   a local file is not what it should be
     │   ├── UnreadableError          6   it cannot be read at all
     │   └── DiskError                6
+    ├── ClusterError                 6   Spark is not there, is another one, or was lost
     └── LockedError                 75   another run holds the store's lock
 
 An odd pair of record and receipt is never an error: it is a verdict. An unreadable line is a
@@ -126,6 +127,12 @@ class UnreadableError(InputError):
 
 class DiskError(InputError):
     """The store's disk refused: full, read-only, or no permission."""
+
+
+class ClusterError(ReconcileError):
+    """The Spark cluster cannot be reached, is of another version, or was lost in the middle."""
+
+    exit_code = 6
 
 
 class LockedError(ReconcileError):

@@ -580,8 +580,10 @@ def _judge_networks(bench: Bench, day: date, *, again: bool = False) -> list[Sta
     if odd.num_rows:
         bench.put("odd_networks", odd)
         table = bench.table
-        rows = networking.with_samples(rows, bench.fetch(
-            "samples", lambda: samples(table("verdicts_of_day"), table("odd_networks"))))  # fmt: skip
+        found = bench.fetch(
+            "samples", lambda: samples(table("verdicts_of_day"), table("odd_networks"))
+        )
+        rows = networking.with_samples(rows, found)
     told = networking.worst(rows)
     bench.put("network_verdicts", told)
     con.con.register("network_rows", networking.as_table(rows))

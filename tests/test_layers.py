@@ -37,6 +37,7 @@ ROOMS: dict[str, set[str]] = {
     "calibrating": CORE | {"judge", "networking"},
     "cutting": {"engine", "tables", "store"},
     "judging": CORE | {"judge", "summarise", "sendlog", "networking", "conversions", "cutting"},
+    "cluster": CORE | {"moments", "judging"},
     "healing": CORE | {"judging", "sendlog"},
     "run": CORE | {"border"},
     "outcome": CORE | {"fail_on", "run"},
@@ -48,6 +49,7 @@ ROOMS: dict[str, set[str]] = {
     "fetching": CORE | {"reports", "run", "refreshing"},
     "job": CORE
     | {"judge", "reports", "receipts", "sendlog", "judging", "healing", "run", "refreshing"}
+    | {"cluster"}
     | {"fetching", "outcome"},
     "checking": CORE | {"border", "receipts", "reports"},
     "pruning": CORE | {"job", "networking", "reports"},
