@@ -86,7 +86,7 @@ def running(folder: Path, workers: int = 2, **options: str) -> Iterator[Cluster]
         options: more of `spark-defaults.conf`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    settings = OPTIONS | {name: value for name, value in options.items()}
+    settings = OPTIONS | options
     lines = [f"{name} {value}\n" for name, value in settings.items()]
     (folder / "spark-defaults.conf").write_text("".join(lines), "utf-8")
     cluster = Cluster("", folder, [])
@@ -139,7 +139,9 @@ class _Process:
 
 
 @contextmanager
-def _process(cluster: Cluster, name: str, *command: str, memory: str = "384m") -> Iterator[_Process]:
+def _process(
+    cluster: Cluster, name: str, *command: str, memory: str = "384m"
+) -> Iterator[_Process]:
     import pyspark
 
     home = Path(pyspark.__file__).parent
