@@ -69,6 +69,8 @@ SETTING_FLAGS = {
     "threads": "Threads of the engine [all].",
     "temp_directory": "Where the engine spills [in the store].",
     "lock_expiry": "How long a bucket's lock outlives a run that was killed [5m].",
+    "engine": "What judges: duckdb, or spark (docs/spark.md) [duckdb].",
+    "spark": "Master or Connect URL of the cluster, with --engine spark.",
 }
 SEVERAL = ("dlr", "send_log", "fail_on")
 STORE_ONLY = ("store",)
@@ -79,7 +81,7 @@ FETCHING = ("store", "base_url", "via", "account_id", "products", "lookback", "f
             "temp_directory")  # fmt: skip
 JUDGING = ("store", "account_id", "products", "currency", "validity", "longest_validity", "grace",
            "too_fast", "capabilities", "conversions", "false_discoveries", "campaign", "fail_on",
-           "pii", "memory_limit", "threads", "temp_directory")  # fmt: skip
+           "pii", "memory_limit", "threads", "temp_directory", "engine", "spark")  # fmt: skip
 INGESTING = ("store", "send_log", "pii", "pii_key_file", "signature_method", "memory_limit",
              "threads", "temp_directory")  # fmt: skip
 EXPLAINING = ("store", "base_url", "account_id", "products", "currency", "validity",

@@ -16,6 +16,7 @@
     │   ├── UnreadableError          6   it cannot be read at all
     │   └── DiskError                6
     │       └── BucketError          6   the store's bucket could not be reached, or refused
+    ├── ClusterError                 6   Spark is not there, is another one, or was lost
     └── LockedError                 75   another run holds the store's lock
 
 An odd pair of record and receipt is never an error: it is a verdict. An unreadable line is a
@@ -131,6 +132,12 @@ class DiskError(InputError):
 
 class BucketError(DiskError):
     """The bucket of the store, or of captures, could not be reached, or refused."""
+
+
+class ClusterError(ReconcileError):
+    """The Spark cluster cannot be reached, is of another version, or was lost in the middle."""
+
+    exit_code = 6
 
 
 class LockedError(ReconcileError):

@@ -65,6 +65,7 @@ def run(
     from reconcile.refreshing import ask_again
 
     accounts = settings.credentials()
+    refuse_engine(settings)
     with opened(settings, as_of, progress, given=given) as this:
         days = plan(this, asked)
         with connected(this, accounts) as vonage:
@@ -259,12 +260,29 @@ def wishes(settings: Settings) -> Wishes:
     return Wishes(settings.pii, secrets)
 
 
+def refuse_engine(settings: Settings) -> None:
+    """Lets no night begin whose engine is not there to judge it.
+
+    Raises:
+        SettingsError, ClusterError: see `cluster.session.refuse`.
+    """
+    if settings.engine == "spark":
+        from reconcile.cluster import session
+
+        session.refuse(str(settings.spark), settings.campaign)
+
+
 def bench_of(this: Run) -> Bench:
     """What judging works with: what it compiles serves all days of the run."""
     from reconcile.judging import Bench
 
+    kind = Bench
+    if this.settings.engine == "spark":
+        from reconcile.cluster.bench import ClusterBench
+
+        kind = ClusterBench
     ours = frozenset(this.settings.account_ids() | this.ledger.accounts)
-    return Bench(
+    return kind(
         this.store, this.con, this.ledger, this.settings, this.as_of, ours, this.log_is_whole
     )
 

@@ -73,7 +73,7 @@ VERDICTS_ORDER = "message_id, account_id, product"
 # Settings that are in no expression of the core: whatever they are, it is compiled alike.
 _IN_NO_EXPRESSION = {
     "store", "dlr", "dlr_sql", "send_log", "base_url", "accounts", "account_id", "capabilities",
-    "conversions", "pii_key_file", "memory_limit", "threads", "temp_directory",
+    "conversions", "pii_key_file", "memory_limit", "threads", "temp_directory", "engine", "spark",
 }  # fmt: skip
 # What was compiled in this process; a moment is no part of it, so all nights share it.
 _COMPILED: dict[tuple[str, ...], Compiled] = {}
@@ -147,6 +147,20 @@ class Bench:
                 f"the store cannot be read: {trouble(error)}; restore the file from a backup"
             ) from None
 
+    def read(self, name: str, table: Table, files: list[Path]) -> None:
+        """Lets the view `name` read these files of a table from now on.
+
+        Raises:
+            InputError: one of them is damaged, or lacks a column.
+        """
+        self.lay(name, parquet_query(table, files))
+
+    def put(self, name: str, rows: pa.Table) -> None:
+        """Lets `name` be these few rows from now on."""
+        self.con.con.register(f"{name}_given", rows)
+        self.con.con.execute(f"CREATE OR REPLACE TABLE {name} AS FROM {name}_given")
+        self.con.con.unregister(f"{name}_given")
+
     def table(self, name: str) -> ibis.Table:
         """A view that was laid, as an expression; the engine is asked for its columns once."""
         if name not in self._tables:
@@ -160,9 +174,33 @@ class Bench:
         return {c[0]: int(v or 0) for c, v in zip(cursor.description, row, strict=True)}
 
     def write(self, key: str, table: Table, day: str, build: Callable[[], ibis.Table]) -> Staged:
-        """Stages a partition from the expression `key`, as `view` makes it."""
+        """Stages a partition from the expression `key`, as `view` makes it, in this process."""
         view = self.view(key, table, build)
         return self.store.write_view(self.con, view, table, day, self.as_of)
+
+    # What follows is work with messages, of which there are many: another engine may do it.
+
+    def make(self, key: str, table: Table, day: str, build: Callable[[], ibis.Table]) -> Staged:
+        """Stages a partition from the expression `key`."""
+        return self.write(key, table, day, build)
+
+    def make_verdicts(self, key: str, day: date, build: Callable[[], ibis.Table]) -> Staged:
+        """Stages a day's verdicts in their order, from `records_of_day` and `receipts_in_reach`."""
+        return _write_judged(self, self.view(key, VERDICTS, build), day)
+
+    def make_again(self, key: str, staged: Staged, build: Callable[[], ibis.Table]) -> Staged:
+        """Stages a day's verdicts anew, from `verdicts_of_day`, which are those staged before."""
+        return _write_again(self, self.view(key, VERDICTS, build), staged)
+
+    def fetch(self, key: str, build: Callable[[], ibis.Table]) -> pa.Table:
+        """The rows of the expression `key`, which are few."""
+        found: pa.Table = self.con.con.execute(self.sql(key, build)).fetch_arrow_table()
+        return found
+
+    def tell(self, key: str, build: Callable[[], ibis.Table]) -> dict[str, int]:
+        """The one row of the expression `key`, its numbers as integers, null as 0."""
+        [row] = self.fetch(key, build).to_pylist()
+        return {name: int(value or 0) for name, value in row.items()}
 
     def view(self, key: str, table: Table, build: Callable[[], ibis.Table]) -> str:
         """The view of the expression `key`, which is built and compiled once a process."""
@@ -213,11 +251,11 @@ def judge_day(bench: Bench, day: date, *, covered: bool, recorded: bool = False)
     counts = _counts(bench)
     if counts["final"] and not counts["receipts"]:
         return Judged(day, counts, closed=False, deaf=True)
-    _mask_outages(bench, verdicts, counts)
+    verdicts = _mask_outages(bench, verdicts, counts)
     closed = _is_closed(bench, day, counts)
     orphans = judge_orphans(bench, day, covered=covered, closed=closed)
     parts = [verdicts, orphans, *_count(bench, day)]
-    bench.lay("error_codes_of_day", parquet_query(ERROR_CODES, parts[-1].files))
+    bench.read("error_codes_of_day", ERROR_CODES, parts[-1].files)
     parts += _judge_networks(bench, day)
     parts.append(_summarise(bench, day))
     counts |= _check(bench, day, counts, {part.table: part for part in parts})
@@ -294,15 +332,15 @@ def judge_orphans(
     from reconcile.judge.pair import Scope
 
     part, scope = str(day) if day else UNDATED, Scope(bench.now, several_owners=False)
-    heard, days = bench.store.query(RECEIPTS, [part]), fresh
+    bench.read("heard", RECEIPTS, bench.store.files(RECEIPTS, part))
+    days: Iterable[date | str] | None = fresh
     if day:
         days = look_back(bench, day)
     elif fresh is not None:
-        lone = bench.store.query(ORPHANS, [UNDATED])
-        heard = f"SELECT * FROM ({heard}) SEMI JOIN ({lone}) USING (source, line)"
-    bench.lay("heard", heard)
-    bench.lay("look_back", bench.store.query(
-        RECORDS, bench.store.days(RECORDS) if days is None else days))  # fmt: skip
+        heard, lone = (bench.store.query(table, [UNDATED]) for table in (RECEIPTS, ORPHANS))
+        bench.lay("heard", f"SELECT * FROM ({heard}) SEMI JOIN ({lone}) USING (source, line)")
+    days = bench.store.days(RECORDS) if days is None else days
+    bench.read("look_back", RECORDS, bench.store.files(RECORDS, *days))
     date_sql = f"DATE '{day}'" if day else "NULL::DATE"
     bench.lay(
         "the_day", f"SELECT {date_sql} AS date, {closed} AS is_closed, {covered} AS is_covered"
@@ -319,31 +357,40 @@ def judge_orphans(
         return rows.order_by(list(ORPHANS.key))
 
     # Few receipts are orphans: found once, they are looked at closely by themselves.
-    found = bench.write("unjoined", RECEIPTS, part, alone)
-    bench.lay("unjoined", parquet_query(RECEIPTS, found.files))
+    found = bench.make("unjoined", RECEIPTS, part, alone)
+    bench.read("unjoined", RECEIPTS, found.files)
     if not found.rows:
-        bench.lay("look_back", bench.store.query(RECORDS, []))
-    staged = bench.write("orphans", ORPHANS, part, build)
-    bench.lay("lone", parquet_query(ORPHANS, staged.files))
+        bench.read("look_back", RECORDS, [])
+    staged = bench.make("orphans", ORPHANS, part, build)
+    bench.read("lone", ORPHANS, staged.files)
     return staged
 
 
 def _judge_messages(bench: Bench, day: date) -> Staged:
-    records = bench.store.query(RECORDS, [day])
-    receipts = bench.store.query(RECEIPTS, receipt_days(bench, day))
-    bench.lay("records_of_day", records)
-    bench.lay("receipts_in_reach", receipts)
-    owners = bench.ask(
-        "SELECT count(*) AS n FROM (SELECT DISTINCT account_id, product FROM records_of_day)"
-    )
+    table = bench.table
+    bench.read("records_of_day", RECORDS, bench.store.files(RECORDS, day))
+    bench.read("receipts_in_reach", RECEIPTS,
+               bench.store.files(RECEIPTS, *receipt_days(bench, day)))  # fmt: skip
+    owners = bench.tell("owners", lambda: (
+        table("records_of_day").select("account_id", "product").distinct()
+        .agg(n=lambda owners: owners.count())
+    ))  # fmt: skip
     several = owners["n"] > 1
     logged = is_logged(bench, day)
     if logged:
         sendlog.lay(bench, day)
-    view = bench.view(
-        f"verdicts_{several}_{logged}", VERDICTS,
+    staged = bench.make_verdicts(
+        f"verdicts_{several}_{logged}", day,
         lambda: _verdicts(bench, several_owners=several, logged=logged),
     )  # fmt: skip
+    bench.read("verdicts_of_day", VERDICTS, staged.files)
+    return staged
+
+
+def _write_judged(bench: Bench, view: str, day: date) -> Staged:
+    """Stages a view of verdicts: at once, or span by span where memory is short."""
+    records = bench.store.query(RECORDS, [day])
+    receipts = bench.store.query(RECEIPTS, receipt_days(bench, day))
     path = bench.store.place(VERDICTS, day)
     spans = cutting.spans_of(bench.con, records)
     if spans == cutting.ALL:
@@ -360,7 +407,6 @@ def _judge_messages(bench: Bench, day: date) -> Staged:
             rows = _write_in_spans(bench, view, path, pairs)
         bench.lay("records_of_day", records)
         bench.lay("receipts_in_reach", receipts)
-    bench.lay("verdicts_of_day", parquet_query(VERDICTS, [path]))
     return Staged(VERDICTS.name, str(day), path, rows)
 
 
@@ -381,23 +427,26 @@ def _write_in_spans(bench: Bench, view: str, path: Path, own: list[dict[str, str
     return proven(bench.con, path, VERDICTS)
 
 
-def _mask_outages(bench: Bench, staged: Staged, counts: dict[str, int]) -> None:
+def _mask_outages(bench: Bench, staged: Staged, counts: dict[str, int]) -> Staged:
     """Lets webhooks that were lost while our own capture was down say so."""
     from reconcile.judge import outages as core
 
-    bench.con.con.execute("CREATE OR REPLACE TABLE outages (bin BIGINT)")
-    if counts["missing"] < core.LEAST_MESSAGES * core.LEAST_SHARE:
-        return
-    table = bench.table
-
-    found = bench.sql("outages", lambda: core.outages(
-        table("verdicts_of_day"), bench.now, bench.settings.grace))  # fmt: skip
-    bench.con.con.execute(f"INSERT INTO outages {found}")
-    if not bench.ask("SELECT count(*) AS n FROM outages")["n"]:
-        return
-    view = bench.view(
-        "masked", VERDICTS, lambda: core.masked(table("verdicts_of_day"), table("outages"))
+    table, found = bench.table, pa.table({"bin": pa.array([], pa.int64())})
+    if counts["missing"] >= core.LEAST_MESSAGES * core.LEAST_SHARE:
+        found = bench.fetch("outages", lambda: core.outages(
+            table("verdicts_of_day"), bench.now, bench.settings.grace))  # fmt: skip
+    bench.put("outages", found)
+    if not found.num_rows:
+        return staged
+    masked = bench.make_again(
+        "masked", staged, lambda: core.masked(table("verdicts_of_day"), table("outages"))
     )
+    bench.read("verdicts_of_day", VERDICTS, masked.files)
+    return masked
+
+
+def _write_again(bench: Bench, view: str, staged: Staged) -> Staged:
+    """Stages a view of the verdicts that are staged in their place."""
     aside = staged.path.with_name("masked.parquet")
     verdicts = parquet_query(VERDICTS, staged.files)
     spans = cutting.spans_of(bench.con, verdicts)
@@ -406,8 +455,8 @@ def _mask_outages(bench: Bench, staged: Staged, counts: dict[str, int]) -> None:
     else:
         own = [{"verdicts_of_day": span.of(verdicts)} for span in spans]
         _write_in_spans(bench, view, aside, own)
-    bench.lay("verdicts_of_day", verdicts)
     aside.replace(staged.path)
+    return staged
 
 
 def _verdicts(bench: Bench, *, several_owners: bool, logged: bool) -> ibis.Table:
@@ -469,13 +518,13 @@ def _changes(bench: Bench, day: date) -> list[Staged]:
             return []
         none = parquet_query(CHANGES, [])
         return [bench.store.write(bench.con, none, CHANGES, part, bench.as_of)]
-    here = bench.store.query(CHANGES, [part])
     again = before["as_of"] == now  # judged twice by one run, or by one that was stopped
     is_back = parse_moment(before["as_of"]) > bench.as_of
     is_other = before["rules_version"] != words.RULES_VERSION
-    bench.lay("verdicts_before", bench.store.query(VERDICTS, [day]))
-    bench.lay("changes_so_far", here)
-    bench.lay("changes_of_day", f"SELECT * FROM ({here}) WHERE {again} AND date = DATE '{day}'")
+    bench.read("verdicts_before", VERDICTS, bench.store.files(VERDICTS, day))
+    bench.read("changes_so_far", CHANGES, bench.store.files(CHANGES, part))
+    bench.lay("changes_of_day",
+              f"SELECT * FROM changes_so_far WHERE {again} AND date = DATE '{day}'")  # fmt: skip
     bench.lay("judging", f"SELECT DATE '{day}' AS date, {is_back} AS is_back, "
                          f"{is_other} AS is_other")  # fmt: skip
     table = bench.table
@@ -487,7 +536,7 @@ def _changes(bench: Bench, day: date) -> list[Staged]:
         others = table("changes_so_far").anti_join(day_of, "date")
         return own.union(others).order_by(list(CHANGES.key))
 
-    return [bench.write("changes", CHANGES, part, build)]
+    return [bench.make("changes", CHANGES, part, build)]
 
 
 def _summarise(bench: Bench, day: date) -> Staged:
@@ -495,7 +544,7 @@ def _summarise(bench: Bench, day: date) -> Staged:
 
     table = bench.table
     currency = bench.settings.currency or UNKNOWN
-    return bench.write("summary", SUMMARY, str(day), lambda: summarise.summary(
+    return bench.make("summary", SUMMARY, str(day), lambda: summarise.summary(
         table("verdicts_of_day"), table("lone"), table("the_day"), table("network_verdicts"),
         bench.now, currency))  # fmt: skip
 
@@ -507,21 +556,21 @@ def _count(bench: Bench, day: date) -> list[Staged]:
     table, part = bench.table, str(day)
     pattern = bench.settings.campaign
     by_campaign = [
-        bench.write("campaigns", CAMPAIGNS, part, lambda: summarise.campaigns(
+        bench.make("campaigns", CAMPAIGNS, part, lambda: summarise.campaigns(
             table("verdicts_of_day"), table("the_day"), pattern))
     ] if pattern else []  # fmt: skip
     return [
         *by_campaign,
-        bench.write("reasons", REASONS, part, lambda: summarise.reasons(
+        bench.make("reasons", REASONS, part, lambda: summarise.reasons(
             table("verdicts_of_day"), table("the_day"), CONTEXT_NAMES)),
-        bench.write("error_codes", ERROR_CODES, part, lambda: summarise.error_codes(
+        bench.make("error_codes", ERROR_CODES, part, lambda: summarise.error_codes(
             table("verdicts_of_day"), table("the_day"))),
     ]  # fmt: skip
 
 
 def judge_networks(bench: Bench, day: date) -> list[Staged]:
     """Judges the networks of a day again that is published: what it is held against has changed."""
-    bench.lay("verdicts_of_day", bench.store.query(VERDICTS, [day]))
+    bench.read("verdicts_of_day", VERDICTS, bench.store.files(VERDICTS, day))
     staged = _judge_networks(bench, day, again=True)
     told = bench.store.about(SUMMARY, day) or {}
     names = ", ".join(
@@ -539,23 +588,28 @@ def judge_networks(bench: Bench, day: date) -> list[Staged]:
 def _judge_networks(bench: Bench, day: date, *, again: bool = False) -> list[Staged]:
     """Stages what is thought of the networks of a day, and where a rise concentrates."""
     from reconcile import networking
+    from reconcile.judge.samples import samples
 
     s, con = bench.settings, bench.con
     today = None
     if not again:
         looked_at = networking.features_of(bench.table)
-        queries = {name: bench.sql(name, build) for name, build in looked_at.items()}
-        today = networking.of_day(con, day, queries)
+        features = {name: bench.fetch(name, build) for name, build in looked_at.items()}
+        today = networking.of_day(con, day, features)
     seen = networking.window(bench.store, con, day, today, s.capability_table())
     before = networking.alarms_before(bench.store, con, day)
     rows = networking.judge(seen, before, s.currency or UNKNOWN, s.false_discoveries)
-    rows = networking.with_samples(con, rows)
+    odd = networking.odd_ones(rows)
+    if odd.num_rows:
+        bench.put("odd_networks", odd)
+        table = bench.table
+        found = bench.fetch(
+            "samples", lambda: samples(table("verdicts_of_day"), table("odd_networks"))
+        )
+        rows = networking.with_samples(rows, found)
     told = networking.worst(rows)
-    for name, table in (("network_rows", networking.as_table(rows)), ("worst_rows", told)):
-        con.con.register(name, table)
-    texts = ", ".join(f"{c}::VARCHAR AS {c}" for c in told.columns)
-    con.con.execute(f"CREATE OR REPLACE TABLE network_verdicts AS SELECT {texts} FROM worst_rows")
-    con.con.unregister("worst_rows")
+    bench.put("network_verdicts", told)
+    con.con.register("network_rows", networking.as_table(rows))
     staged = [bench.write("networks", NETWORKS, str(day), lambda: bench.table("network_rows"))]
     return [*staged, _concentrate(bench, day, networking.risen(rows))]
 
@@ -565,10 +619,9 @@ def _concentrate(bench: Bench, day: date, risen: list[str]) -> Staged:
 
     found: list[dict[str, object]] = []
     if risen:
-        query = bench.sql(
+        frame = bench.fetch(
             "slices", lambda: core.slices(bench.table("verdicts_of_day"), bench.settings.campaign)
-        )
-        frame = bench.con.con.execute(query).fetch_arrow_table().to_pandas()
+        ).to_pandas()
         for verdict in risen:
             found += [{"date": day, **row} for row in core.concentrations(frame, verdict)]
     rows = pa.Table.from_pylist(found, schema=CONCENTRATIONS.schema)
@@ -579,20 +632,21 @@ def _concentrate(bench: Bench, day: date, risen: list[str]) -> Staged:
 
 def _counts(bench: Bench) -> dict[str, int]:
     """What the checks and the manifest need of a day's verdicts, in one pass."""
-    final = ", ".join(map(quote, FINAL))
-    verdicts = ", ".join(
-        f"count(*) FILTER (verdict = {quote(name)}) AS {name}" for name in words.VERDICTS
-    )
-    return bench.ask(f"""
-        SELECT count(*) AS messages, {verdicts}, sum(receipts) AS receipts,
-            sum(duplicates) AS duplicates, count(*) FILTER (record_status IN ({final})) AS final
-        FROM verdicts_of_day
-    """)
+    from ibis import _
+
+    return bench.tell("verdict_counts", lambda: bench.table("verdicts_of_day").agg(
+        messages=_.count(),
+        **{name: _.count(where=_.verdict == name) for name in words.VERDICTS},
+        receipts=_.receipts.sum(),
+        duplicates=_.duplicates.sum(),
+        final=_.count(where=_.record_status.isin(FINAL)),
+    ))  # fmt: skip
 
 
 def _is_closed(bench: Bench, day: date, counts: dict[str, int]) -> bool:
     """Whether all messages of a day are mature and nothing of it is pending."""
-    longest = bench.ask("SELECT max(validity_ms) AS ms FROM records_of_day")["ms"]
+    longest = bench.tell("longest", lambda: bench.table("records_of_day").agg(
+        ms=lambda records: records.validity_ms.max()))["ms"]  # fmt: skip
     validity = max(timedelta(milliseconds=longest), bench.settings.validity)
     return not counts["pending"] and bench.as_of >= matures_at(day, validity, bench.settings.grace)
 
@@ -601,16 +655,16 @@ def _check(
     bench: Bench, day: date, counts: dict[str, int], parts: dict[str, Staged]
 ) -> dict[str, int]:
     """Holds a day's tables against each other; nothing is published where a sum is open."""
-    bench.lay("summary_of_day", parquet_query(SUMMARY, parts["summary"].files))
-    bench.lay("reasons_of_day", parquet_query(REASONS, parts["reasons"].files))
+    bench.read("summary_of_day", SUMMARY, parts["summary"].files)
+    bench.read("reasons_of_day", REASONS, parts["reasons"].files)
     names = ("messages", *words.VERDICTS)
     sums = ", ".join(
         f"sum({name}) AS {name}" for name in (*names, "receipts", "orphans", "uncovered")
     )
     told = bench.ask(f"SELECT {sums}, sum(duplicate_receipts) AS duplicates FROM summary_of_day")
     first = bench.ask("SELECT sum(messages_first) AS n FROM reasons_of_day")["n"]
-    by_then = f"received_at <= TIMESTAMPTZ '{iso(bench.as_of)}'"
-    known = bench.ask(f"SELECT count(*) AS n FROM records_of_day WHERE {by_then}")["n"]
+    known = bench.tell("known", lambda: bench.table("records_of_day").agg(
+        n=lambda records: records.count(where=records.received_at <= bench.now)))["n"]  # fmt: skip
     lone = told["orphans"] + told["uncovered"]
     for name, found, wanted in (
         ("records judged", counts["messages"], known),

@@ -27,6 +27,7 @@ from reconcile.judge.features import BINS
 from reconcile.judge.history import COLUMNS, History
 from reconcile.judge.networks import ALARMS, SPANS, WHOLE, Judged
 from reconcile.judge.outages import BIN_MS
+from reconcile.judge.samples import MEANS
 from reconcile.judge.statistics import Whole, interval
 from reconcile.store import Store
 from reconcile.tables import NETWORKS
@@ -47,15 +48,6 @@ ADDED = (
 )  # fmt: skip
 LATENCIES = tuple(f"latency_p{round(share * 100)}_ms" for share in core.QUANTILES)
 REACH = core.BASELINE_ENDS + core.BASELINE_DAYS
-SAMPLES = 5
-# Which of a network's messages a rule means, as SQL over `verdicts`.
-MEANS = {
-    "missing_rise": "verdict = 'missing'",
-    "unknown_rise": "verdict = 'unknown'",
-    "too_fast_share": "list_contains(reasons, 'too_fast')",
-    "contradictory": "verdict = 'suspect'",
-    "": "record_status IN ('delivered', 'read')",
-}
 # Worst first; what only few messages can say stands last.
 WORST = ("contradictory", "suspect", "no_receipts_expected", "carrier_ack_only", "watch", "normal",
          "insufficient_data")  # fmt: skip
@@ -90,17 +82,16 @@ def features_of(table: Callable[[str], ibis.Table]) -> dict[str, Callable[[], ib
     }
 
 
-def of_day(con: Backend, day: date, queries: dict[str, str]) -> pd.DataFrame:
+def of_day(con: Backend, day: date, features: dict[str, pa.Table]) -> pd.DataFrame:
     """The features of a day's networks: one row a network.
 
     Args:
-        con: where judging has laid the day's verdicts, summaries of error codes and outages.
+        con: where judging has laid the day's summaries of error codes, and its outages.
         day: the day.
-        queries: SQL of `features_of`.
+        features: the rows of `features_of`.
     """
     counted, binned, peaks = (
-        con.con.execute(queries[name]).fetch_arrow_table().to_pandas()
-        for name in ("counts", "histogram", "peaks")
+        features[name].to_pandas() for name in ("counts", "histogram", "peaks")
     )
     if counted.empty:
         return pd.DataFrame(columns=[*NETWORKS.names])
@@ -411,33 +402,41 @@ def alarms_before(store: Store, con: Backend, day: date) -> dict[tuple[str, str,
     return {(span, country, code): n for span, country, code, n in rows}
 
 
-def with_samples(con: Backend, rows: pd.DataFrame) -> pd.DataFrame:
-    """Adds to alarms and watched ones the ids of some messages that the leading rule means."""
-    odd = rows[rows.network_verdict.isin((*ALARMS, "watch"))]
-    if odd.empty:
-        return rows
-    rule = [
+def odd_ones(rows: pd.DataFrame) -> pa.Table:
+    """Alarms and watched ones, once each, and the rule that leads: see `judge.samples`."""
+    odd = _odd(rows)
+    wanted = odd[KEY].assign(rule=_leading(odd)).drop_duplicates()
+    text = [(name, pa.string()) for name in (*KEY, "rule")]
+    return pa.Table.from_pandas(wanted, pa.schema(text), preserve_index=False)
+
+
+def with_samples(rows: pd.DataFrame, found: pa.Table) -> pd.DataFrame:
+    """Adds to alarms and watched ones the ids of some messages that the leading rule means.
+
+    Args:
+        rows: of `judge`.
+        found: the rows of `judge.samples` for `odd_ones`.
+    """
+    odd = _odd(rows)
+    ids: dict[tuple[str, ...], list[str]] = {}
+    for *key, message_id in zip(*(found[name].to_pylist() for name in found.column_names),
+                                strict=True):  # fmt: skip
+        ids.setdefault(tuple(key), []).append(message_id)
+    samples = rows.samples.copy()
+    for at, rule in zip(odd.index, _leading(odd), strict=True):
+        samples[at] = sorted(ids.get((odd.country[at], odd.network_code[at], rule), []))
+    return rows.assign(samples=samples)
+
+
+def _odd(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows.network_verdict.isin((*ALARMS, "watch"))]
+
+
+def _leading(odd: pd.DataFrame) -> list[str]:
+    return [
         "contradictory" if v == "contradictory" else (r[0] if r and r[0] in MEANS else "")
         for v, r in zip(odd.network_verdict, odd.reasons, strict=True)
     ]
-    wanted = odd[KEY].assign(rule=rule).drop_duplicates()
-    con.con.register("odd_networks", pa.Table.from_pandas(wanted, preserve_index=False))
-    means = " ".join(f"WHEN o.rule = '{name}' THEN {sql}" for name, sql in MEANS.items())
-    found = con.con.execute(f"""
-        SELECT country, network_code, rule, list(message_id ORDER BY message_id) AS ids FROM (
-            SELECT o.country, o.network_code, o.rule, v.message_id, row_number() OVER (
-                PARTITION BY o.country, o.network_code, o.rule ORDER BY md5(v.message_id)) AS number
-            FROM verdicts_of_day v JOIN odd_networks o
-                ON v.country = o.country AND o.network_code IN (v.network_code, '{WHOLE}')
-            WHERE CASE {means} END)
-        WHERE number <= {SAMPLES} GROUP BY ALL
-    """).fetchall()
-    con.con.unregister("odd_networks")
-    ids = {tuple(row[:3]): row[3] for row in found}
-    samples = rows.samples.copy()
-    for at, name in zip(odd.index, rule, strict=True):
-        samples[at] = ids.get((odd.country[at], odd.network_code[at], name), [])
-    return rows.assign(samples=samples)
 
 
 def risen(rows: pd.DataFrame) -> list[str]:
@@ -446,12 +445,13 @@ def risen(rows: pd.DataFrame) -> list[str]:
     return [name for name in ("missing", "unknown", "suspect") if f"{name}_rise" in held]
 
 
-def worst(rows: pd.DataFrame) -> pd.DataFrame:
+def worst(rows: pd.DataFrame) -> pa.Table:
     """Of each network what `summary` says: the worst that one of its spans says."""
     own = rows[rows.network_code != WHOLE]
     rank = own.network_verdict.map({name: n for n, name in enumerate(WORST)})
     first = own.assign(_rank=rank).sort_values([*KEY, "_rank"], kind="stable").drop_duplicates(KEY)
-    return first[[*KEY, "network_verdict"]].reset_index(drop=True)
+    text = [(name, pa.string()) for name in (*KEY, "network_verdict")]
+    return pa.Table.from_pandas(first, pa.schema(text), preserve_index=False)
 
 
 def as_table(rows: pd.DataFrame) -> pa.Table:

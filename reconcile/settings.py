@@ -221,6 +221,12 @@ class Settings(BaseSettings):
     memory_limit: str | None = Field(None, description="Memory of the engine (default: half).")
     threads: int | None = Field(None, ge=1, description="Threads of the engine (default: all).")
     temp_directory: Path | None = Field(None, description="Where it spills (default: the store).")
+    engine: Literal["duckdb", "spark"] = Field(
+        "duckdb", description="What judges: this process, or a cluster (docs/spark.md)."
+    )
+    spark: str | None = Field(
+        None, description="Of engine spark: its master or Connect URL (spark://..., sc://...)."
+    )
 
     @field_validator("base_url")
     @classmethod
@@ -268,6 +274,15 @@ class Settings(BaseSettings):
         if told is not None and told < (bytes_of(LEAST_MEMORY) or 0):
             raise ValueError(f"must be {LEAST_MEMORY} or more, which the smallest day needs")
         return size
+
+    @field_validator("spark")
+    @classmethod
+    def _a_cluster(cls, url: str | None) -> str | None:
+        if url is not None and not re.match(r"(spark|sc|k8s)://[^/;,:\s]+|local\[|yarn$", url):
+            raise ValueError("must be spark://HOST:PORT, sc://HOST, k8s://..., yarn or local[N]")
+        if url is not None and "token=" in url:
+            raise ValueError("a token goes into SPARK_CONNECT_AUTHENTICATE_TOKEN, not here")
+        return url
 
     @classmethod
     def settings_customise_sources(
@@ -374,6 +389,8 @@ def load(config: Path | None = None, **flags: Any) -> Settings:
     found.capability_table()  # what is wrong with it is told before anything is done
     if found.longest_validity < found.validity:
         raise SettingsError("longest_validity is shorter than validity: raise it")
+    if found.engine == "spark" and not found.spark:
+        raise SettingsError('engine = "spark" needs the setting spark: the URL of its cluster')
     return found
 
 
@@ -424,6 +441,7 @@ def _explain(error: ValidationError, file: Path | None) -> str:
     if first["type"] == "extra_forbidden":  # its value may be a URL with a password
         return f"setting {key} is none: a database's URL goes into the environment or a file"
     shown = re.sub(r"//[^/]*@", "//***@", repr(first["input"]))  # credentials of a URL
+    shown = re.sub(r"token=[^;']*", "token=***", shown)
     return f"setting {key}: {words}, not {shown}"
 
 

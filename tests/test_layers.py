@@ -40,6 +40,7 @@ ROOMS: dict[str, set[str]] = {
     "calibrating": CORE | {"judge", "networking"},
     "cutting": {"errors", "engine", "tables", "store"},
     "judging": CORE | {"judge", "summarise", "sendlog", "networking", "conversions", "cutting"},
+    "cluster": CORE | {"moments", "judging"},
     "healing": CORE | {"judging", "sendlog"},
     "run": CORE | {"border", "cutting"},
     "outcome": CORE | {"fail_on", "run"},
@@ -51,6 +52,7 @@ ROOMS: dict[str, set[str]] = {
     "fetching": CORE | {"reports", "run", "refreshing"},
     "job": CORE
     | {"judge", "reports", "receipts", "sendlog", "judging", "healing", "run", "refreshing"}
+    | {"cluster"}
     | {"fetching", "outcome"},
     "checking": CORE | {"border", "receipts", "reports"},
     "pruning": CORE | {"job", "networking", "reports"},

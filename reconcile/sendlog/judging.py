@@ -31,8 +31,8 @@ def has_log(bench: Bench, day: date) -> bool:
 def lay(bench: Bench, day: date) -> None:
     """Lays `sent_of_day` and `sent_around`, which `judge.sendlog.with_unsent` reads."""
     store = bench.store
-    bench.lay("sent_of_day", store.query(SENT, [day]))
-    bench.lay("sent_around", store.query(SENT, [*covering_days(day), UNDATED]))
+    bench.read("sent_of_day", SENT, store.files(SENT, day))
+    bench.read("sent_around", SENT, store.files(SENT, *covering_days(day), UNDATED))
 
 
 def judge_unrecorded(
@@ -53,15 +53,15 @@ def judge_unrecorded(
     part, scope = str(day) if day else UNDATED, Scope(bench.now, several_owners=False)
     if not bench.store.has(SENT, part):
         return None
-    sent, days = bench.store.query(SENT, [part]), fresh
+    bench.read("sent_to_find", SENT, bench.store.files(SENT, part))
+    days: Iterable[date | str] | None = fresh
     if day:
         days = covering_days(day)
     elif fresh is not None:
-        lone = bench.store.query(UNRECORDED, [UNDATED])
-        sent = f"SELECT * FROM ({sent}) SEMI JOIN ({lone}) USING (message_id)"
-    bench.lay("sent_to_find", sent)
-    bench.lay("records_around", bench.store.query(
-        RECORDS, bench.store.days(RECORDS) if days is None else days))  # fmt: skip
+        sent, lone = (bench.store.query(table, [UNDATED]) for table in (SENT, UNRECORDED))
+        bench.lay("sent_to_find", f"SELECT * FROM ({sent}) SEMI JOIN ({lone}) USING (message_id)")
+    days = bench.store.days(RECORDS) if days is None else days
+    bench.read("records_around", RECORDS, bench.store.files(RECORDS, *days))
     bench.lay("sent_day", f"SELECT {covered and day is not None} AS is_covered")
 
     def build() -> ibis.Table:
@@ -72,14 +72,14 @@ def judge_unrecorded(
         )  # fmt: skip
         return rows.order_by(list(UNRECORDED.key))
 
-    return bench.write("unrecorded", UNRECORDED, part, build)
+    return bench.make("unrecorded", UNRECORDED, part, build)
 
 
 def counts(bench: Bench, staged: Staged | None) -> dict[str, int]:
     """How many messages of a day are unrecorded, and of how many we cannot know it."""
     if staged is None:
         return {}
-    rows = parquet_query(UNRECORDED, [staged.path])
+    rows = parquet_query(UNRECORDED, staged.files)
     return bench.ask(
         f"SELECT count(*) FILTER (kind = 'unrecorded') AS unrecorded, "
         f"count(*) FILTER (kind = 'uncovered') AS unrecorded_uncovered, "

@@ -1,0 +1,1 @@
+"""A Spark cluster as judging's second engine: the same expressions, by many machines."""
