@@ -391,6 +391,11 @@ def load(config: Path | None = None, **flags: Any) -> Settings:
         raise SettingsError("longest_validity is shorter than validity: raise it")
     if found.engine == "spark" and not found.spark:
         raise SettingsError('engine = "spark" needs the setting spark: the URL of its cluster')
+    if found.engine == "spark" and is_url(found.store) and not str(found.spark).startswith("local"):
+        raise SettingsError(
+            'engine = "spark" needs the store in a folder that all machines of the cluster have; a '
+            'bucket\'s is judged by engine = "duckdb"'
+        )
     return found
 
 

@@ -27,6 +27,7 @@ from reconcile.lease import NAME, Lease
 from reconcile.mirror import Mirror
 from reconcile.sandbox.generate import generate
 from reconcile.sandbox.server import Sandbox
+from reconcile.settings import load
 from reconcile.store import Staged, Store
 from reconcile.tables import REASONS
 
@@ -370,6 +371,10 @@ def test_what_is_wrong_is_one_line(team: Team, monkeypatch: pytest.MonkeyPatch) 
         Store.open(f"s3://{BUCKET}/others", create=True)
     with pytest.raises(UsageError, match="write s3://BUCKET"):
         Store("s3://")
+    with pytest.raises(SettingsError, match="a folder that all machines"):
+        load(None, store=f"s3://{BUCKET}/wrong", engine="spark", spark="spark://host:7077")
+    with pytest.raises(SettingsError, match="must be a folder, or s3://"):
+        load(None, store="ftp://host/store")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://storage.example")
     with pytest.raises(SettingsError, match="loopback only"):
         Store(f"s3://{BUCKET}/store")
