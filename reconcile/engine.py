@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconcile.errors import DiskError, InputError, SettingsError, trouble
+from reconcile.errors import DiskError, InputError, trouble
 
 if TYPE_CHECKING:
     import duckdb
@@ -60,16 +60,8 @@ def _set_up(
     }
     if threads:
         options["threads"] = str(threads)
-    import duckdb
-
-    try:
-        for name, value in options.items():
-            con.execute(f"SET {name} = {quote(value)}")
-    except duckdb.OutOfMemoryException:
-        raise SettingsError(
-            f"setting memory_limit: the engine cannot start within {memory_limit}: give it "
-            f"{LEAST_MEMORY} or more"
-        ) from None
+    for name, value in options.items():
+        con.execute(f"SET {name} = {quote(value)}")
     _hide_progress(con)
 
 

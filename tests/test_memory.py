@@ -75,12 +75,6 @@ def test_least_memory_is_a_setting(clean_environment: None) -> None:
         assert settings.load(None, memory_limit=size).memory_limit == size
 
 
-def test_engine_that_cannot_start_says_so(tmp_path: Path) -> None:
-    """Where somebody opens an engine with next to nothing, the line names setting and least."""
-    with pytest.raises(SettingsError, match=r"cannot start within 0KB: give it 128MB"):
-        engine.bare("0KB", 1, tmp_path)
-
-
 def test_day_within_the_least_memory(taken: tuple[Path, Generated], tmp_path: Path) -> None:
     """A small day is judged within the least memory that is accepted."""
     assert judge(taken, tmp_path / "s", None, engine.LEAST_MEMORY).days(VERDICTS) == [str(START)]
