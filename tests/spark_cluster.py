@@ -3,7 +3,7 @@
     python -m tests.spark_cluster --messages 2000000 --kill
 
 Traffic with every fault in it is fetched and ingested by the job's own commands, and judged as it
-was known on its last evening. Then `reconcile judge` judges it when all of it is over: on DuckDB,
+was known in the night after it. Then `reconcile judge` judges it when all of it is over: on DuckDB,
 and on the cluster, of which `--kill` loses a worker while it writes; `--connect` goes through a
 Spark Connect server.
 """
@@ -118,10 +118,10 @@ def main(messages: int, days: int, seed: int, *, kill: bool, connect: bool) -> i
     with tempfile.TemporaryDirectory(prefix="cluster-") as scratch, ExitStack() as stack:
         folder = Path(scratch)
         made = taken_in(folder, messages=messages, days=days, seed=seed)
-        evening = end_of(START + (days - 1) * DAY) - timedelta(hours=3)
+        night = end_of(START + (days - 1) * DAY) + timedelta(hours=2)
         flags = ["--pii", "keep", "--memory-limit", "2GB", "--campaign", "(?P<campaign>[a-z]+)"]
         ours, theirs = folder / "store", folder / "theirs"
-        judge(ours, evening, *flags)
+        judge(ours, night, *flags)
         shutil.copytree(ours, theirs)
         seconds = judge(ours, made.mature_at, *flags)
         print(f"{messages} messages of {days} days on DuckDB: {seconds:.0f} s", flush=True)

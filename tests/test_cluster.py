@@ -31,7 +31,7 @@ from tests.spark_cluster import compare, judge, losing_a_worker, plain
 
 DAY = datetime(2026, 10, 14, tzinfo=UTC)
 ONE = timedelta(days=1)
-EVENING, MATURE = DAY + timedelta(hours=21), DAY + 12 * ONE
+NIGHT, MATURE = DAY + timedelta(hours=26), DAY + 12 * ONE
 FLAGS = ("--campaign", "^(?P<campaign>[a-z]+)-", "--currency", "EUR")
 needs_spark = pytest.mark.skipif(
     bool(rig_spark.lacking()), reason=f"not installed: {rig_spark.lacking()}"
@@ -74,7 +74,7 @@ def a_day(root: Path) -> Store:
     ledger.downloads = [
         {"account_id": account, "product": product, "start": iso(DAY + n * ONE),
          "end": iso(DAY + (n + 1) * ONE), "via": "sync", "request_id": "", "records": 1,
-         "billed": 1, "rejects": 0, "as_of": iso(EVENING)}
+         "billed": 1, "rejects": 0, "as_of": iso(NIGHT)}
         for account in ("a1", "a2", "a3") for product in ("SMS", "MESSAGES") for n in range(-9, 2)
     ]  # fmt: skip
     store.save(ledger)
@@ -92,10 +92,10 @@ def published(root: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A day that was judged in its evening, on DuckDB."""
+    """A day that was judged in the night after it, on DuckDB."""
     root = tmp_path_factory.mktemp("judged") / "store"
     a_day(root)
-    judge(root, EVENING, "--date", str(DAY.date()), *FLAGS)
+    judge(root, NIGHT, "--date", str(DAY.date()), *FLAGS)
     return root
 
 
