@@ -76,8 +76,10 @@ class Account:
 
 def _a_place(place: object) -> object:
     """A folder, or the URL of a bucket."""
-    if not isinstance(place, str) or "://" not in place:
+    if not isinstance(place, str):
         return place
+    if "://" not in place:
+        return Path(place)
     if not is_url(place):
         raise ValueError("must be a folder, or s3://BUCKET/FOLDER")
     return place

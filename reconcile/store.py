@@ -375,11 +375,14 @@ class Store:
         return sum(file.stat().st_size for file in self.files(table, day))
 
     def drop(self, table: Table, day: date | str) -> None:
-        """Drops a partition."""
+        """Drops a partition: it goes by one rename, and its files after that."""
         folder = self.path(table, day).parent
+        aside = self.staging / f"dropped-{uuid.uuid4().hex[:12]}"
         try:
             if folder.exists():
-                shutil.rmtree(folder)
+                aside.parent.mkdir(parents=True, exist_ok=True)
+                folder.replace(aside)
+                shutil.rmtree(aside)
         except OSError as error:
             raise DiskError(f"{folder} cannot be dropped: {trouble(error)}") from None
         if self._mirror:

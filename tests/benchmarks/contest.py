@@ -56,7 +56,9 @@ class Day:
 def make(folder: Path, messages: int) -> Day:
     """A day of so many messages, in a new folder."""
     folder.mkdir()
-    return Day(folder, messages, **json.loads(python(HERE / "traffic.py", folder, messages)))
+    told = json.loads(python(HERE / "traffic.py", folder, messages))
+    named = {name: told[name] for name in ("receipts", "day", "as_of", "account")}
+    return Day(folder, messages, **named)
 
 
 def out(folder: Path, script: str) -> Path:
