@@ -225,6 +225,30 @@ def test_undated_orphans_are_held_against_all_days(tmp_path: Path) -> None:
     assert [(row["message_id"], row["kind"]) for row in rows] == [("9F", "uncovered")]
 
 
+def test_undated_orphans_are_held_against_what_is_new(tmp_path: Path) -> None:
+    """Held before, they are held against fresh days alone; what joined another day joins it still.
+
+    New undated receipts, or an earlier moment, have all days looked at again.
+    """
+    fresh = core.AS_OF.date() - timedelta(days=1)
+    records = [core.record("1A", received_at=core.AS_OF - timedelta(days=300))]
+    receipts = [core.receipt(name, line=n) for n, name in enumerate(("1A", "2B", "9F"))]
+    store = core.fill_store(tmp_path / "s", records, receipts)
+    with core.bench_for(store, core.AS_OF) as bench:
+        assert not judging.is_held(bench, ORPHANS, [])
+        store.publish([judging.judge_orphans(bench, None, covered=False)])
+        assert judging.is_held(bench, ORPHANS, [str(fresh)])
+        assert not judging.is_held(bench, ORPHANS, [UNDATED])
+        late = core.fill_store(tmp_path / "late", [core.record("2B", received_at=core.AS_OF
+                               - timedelta(days=1))], [])  # fmt: skip
+        store.path(RECORDS, fresh).parent.mkdir(parents=True)
+        late.path(RECORDS, fresh).rename(store.path(RECORDS, fresh))
+        store.publish([judging.judge_orphans(bench, None, covered=False, fresh=[fresh])])
+    assert [row["message_id"] for row in core.published(store, ORPHANS, UNDATED)] == ["9F"]
+    with core.bench_for(store, core.AS_OF - timedelta(days=2)) as bench:
+        assert not judging.is_held(bench, ORPHANS, [])
+
+
 def test_orphans_are_sorted_by_their_key(tmp_path: Path) -> None:
     """Rows of `orphans` are in order of source and line, whatever order they were read in."""
     day = RECEIVED.date()
