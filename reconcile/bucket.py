@@ -83,6 +83,17 @@ class Bucket:
                 return found
             asked["ContinuationToken"] = told["NextContinuationToken"]
 
+    def beginnings(self) -> set[str]:
+        """What names begin with, up to the first slash: some of it, where it is very much."""
+        below = f"{self.prefix}/" if self.prefix else ""
+        with reaching(self.url):
+            told = self._fs.call_s3(
+                "list_objects_v2", Bucket=self.name, Prefix=below, Delimiter="/"
+            )
+        names = [each["Key"] for each in told.get("Contents", [])]
+        names += [each["Prefix"] for each in told.get("CommonPrefixes", [])]
+        return {name[len(below) :].rstrip("/") for name in names} - {""}
+
     def stat(self, name: str) -> Stat | None:
         """What is known of one object; None: there is none."""
         with reaching(self.url):

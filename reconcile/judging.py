@@ -275,9 +275,11 @@ def judge_day(bench: Bench, day: date, *, covered: bool, recorded: bool = False)
 
 def is_held(bench: Bench, table: Table, changed: Iterable[str]) -> bool:
     """Whether the undated rows of `orphans` or `unrecorded` only need to be held against what is
-    new: no undated ones came since, and no earlier moment is asked for."""
+    new: no undated ones came since, by the same rules, and no earlier moment is asked for."""
     told = bench.store.about(table, UNDATED)
-    return UNDATED not in changed and told is not None and told["as_of"] <= iso(bench.as_of)
+    if UNDATED in changed or told is None:
+        return False
+    return bool(told["rules_version"] == words.RULES_VERSION and told["as_of"] <= iso(bench.as_of))
 
 
 def is_logged(bench: Bench, day: date) -> bool:

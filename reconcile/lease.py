@@ -55,7 +55,7 @@ class Lease:
         finally:
             self._ended.set()
             keeper.join()
-            with suppress(BucketError, LockedError):  # then it expires
+            with suppress(BucketError):  # then it expires
                 self._write(self._etag, free=True)
 
     def check(self) -> None:

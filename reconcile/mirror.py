@@ -119,8 +119,12 @@ class Mirror:
             raise LockedError(
                 f"another run has written {self.bucket.url}/{name} meanwhile: run again"
             )
-        self._enter(name, found)
-        self._remember()
+        self._enter(name, found)  # not remembered: it is fetched again as fast as that is written
+
+    def size(self, folder: str) -> int:
+        """How many bytes the objects in a folder have; nothing is fetched."""
+        objects = self._objects(_folder(f"{folder}/"))
+        return sum(found.size for name, found in objects.items() if name.startswith(f"{folder}/"))
 
     def drop(self, *names: str) -> None:
         """Drops objects that are here no more."""
@@ -228,10 +232,9 @@ class Mirror:
 
     def _fetch(self, name: str) -> None:
         path = self.root / name
-        with suppress(FileNotFoundError):
-            if self._objects(_folder(name)).get(name) is None:
-                path.unlink()
-                return
+        if self._objects(_folder(name)).get(name) is None:
+            path.unlink(missing_ok=True)
+            return
         fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit, urlunsplit
 import requests
 
 from reconcile import __version__
+from reconcile.bucket import LOOPBACK
 from reconcile.reports.transport import authorities
-from reconcile.settings import LOOPBACK
 
 Warn = Callable[[str], None]
 

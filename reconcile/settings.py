@@ -21,7 +21,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from reconcile import capabilities, fail_on
-from reconcile.bucket import is_url
+from reconcile.bucket import LOOPBACK, is_url
 from reconcile.capabilities import Capability
 from reconcile.days import parse_duration
 from reconcile.engine import LEAST_MEMORY, bytes_of
@@ -31,7 +31,6 @@ PREFIX = "RECONCILE_"
 CONFIG = Path("reconcile.toml")
 # URLs by which others watch the job. Whoever knows one can use it, so they are secrets.
 PING_URL, WEBHOOK_URL = f"{PREFIX}PING_URL", f"{PREFIX}WEBHOOK_URL"
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def _duration(value: Any) -> Any:

@@ -232,7 +232,7 @@ class Store:
             UsageError: there are some.
         """
         if self._mirror:
-            found = {name.partition("/")[0] for name in self._mirror.bucket.list()}
+            found = self._mirror.bucket.beginnings()
         else:
             found = {path.name for path in self.root.iterdir()} if self.root.is_dir() else set()
         # A run that was killed while it began the store has left no more than these.
@@ -372,6 +372,8 @@ class Store:
 
     def size(self, table: Table, day: date | str) -> int:
         """How many bytes a partition has."""
+        if self._mirror:
+            return self._mirror.size(self._named(self.path(table, day).parent))
         return sum(file.stat().st_size for file in self.files(table, day))
 
     def drop(self, table: Table, day: date | str) -> None:

@@ -298,6 +298,11 @@ def test_partitions_of_several_files(team: Team, tmp_path: Path) -> None:
             ] == names
             there = [n for n in Bucket(url).list("reasons") if n.endswith(".parquet")]
             assert len(there) == len(names)
+        # How large it is says the listing: what is to be dropped is not fetched for that.
+        there_now = Bucket(url).list("reasons")
+        team.s3.seen.clear()
+        assert Store(url).size(REASONS, "2026-01-05") == sum(s.size for s in there_now.values())
+        assert team.s3.seen == {"GET": 1}
         store.drop(REASONS, "2026-01-05")
         assert Store(url).days(REASONS) == []
 

@@ -19,9 +19,10 @@ import requests
 from requests.auth import HTTPBasicAuth
 
 from reconcile import __version__
+from reconcile.bucket import LOOPBACK
 from reconcile.errors import ApiError, DiskError, UnreachableError, trouble
 from reconcile.reports.problems import location, refuse
-from reconcile.settings import LOOPBACK, Account, Settings
+from reconcile.settings import Account, Settings
 
 T = TypeVar("T")
 
