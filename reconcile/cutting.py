@@ -40,6 +40,9 @@ BESIDES, BESIDES_A_THREAD = 128_000_000, 48_000_000
 BYTES_A_FILE, BESIDES_CUTTING = 1 << 20, 32_000_000
 # At the least so many bytes are aside for each record and receipt (measured: 48).
 BYTES_ASIDE = 32
+# With more receipts in reach for each record than this, the day's are put aside first, and judged
+# alone (measured with nine days' at hand: tests/benchmarks/HISTORY.md). A message has 1.2 or so.
+CROWDED = 2
 # Ids that are looked at for each span, to find where it ends.
 SAMPLE = 500
 
@@ -79,6 +82,16 @@ def spans_of(con: Backend, records: str) -> tuple[Span, ...]:
     ).fetchall()
     cuts = sorted({sample[len(sample) * n // wanted][0] for n in range(1, wanted) if sample})
     return tuple(Span(*ends) for ends in zip(["", *cuts], [*cuts, None], strict=True))
+
+
+def is_crowded(con: Backend, receipts: str, records: str) -> bool:
+    """Whether most of the receipts among which a day's can be are certainly other days'."""
+    return _count(con, receipts) > CROWDED * _count(con, records)
+
+
+def joining(receipts: str, records: str) -> str:
+    """SQL of those receipts whose message id a record has."""
+    return f"SELECT * FROM ({receipts}) SEMI JOIN ({records}) USING (message_id)"
 
 
 def least_memory(rows: int, threads: int) -> int:
@@ -165,10 +178,13 @@ def cut(
     which = f"CASE {cases} ELSE {len(spans) - 1} END" if cases else "0"
     nulls = ", ".join(f"CASE WHEN false THEN {name} END AS {name}" for name in blank)
     columns = f"* REPLACE ({nulls})" if nulls else "*"
-    copy = (
-        f"COPY (SELECT {columns}, {which} AS span FROM ({query})) "
-        f"TO {quote(str(folder))} (FORMAT parquet, PARTITION_BY (span), COMPRESSION lz4_raw)"
-    )
+    rows, options = f"SELECT {columns}, {which} AS span FROM ({query})", "COMPRESSION lz4_raw"
+    target = folder / "span=0" / "all.parquet"
+    if spans == ALL:
+        target.parent.mkdir()
+    else:
+        target, options = folder, f"{options}, PARTITION_BY (span)"
+    copy = f"COPY ({rows}) TO {quote(str(target))} (FORMAT parquet, {options})"
     try:
         with copying(folder, "a day"):
             con.con.execute(copy)

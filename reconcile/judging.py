@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -391,24 +392,29 @@ def _judge_messages(bench: Bench, day: date) -> Staged:
 
 def _write_judged(bench: Bench, view: str, day: date) -> Staged:
     """Stages a view of verdicts: at once, or span by span where memory is short."""
-    records = bench.store.query(RECORDS, [day])
+    con, records = bench.con, bench.store.query(RECORDS, [day])
     receipts = bench.store.query(RECEIPTS, receipt_days(bench, day))
     path = bench.store.place(VERDICTS, day)
-    spans = cutting.spans_of(bench.con, records)
-    if spans == cutting.ALL:
-        rows = _write_verdicts(bench, view, path)
-    else:
+    spans, own, heard = cutting.spans_of(con, records), [records], [receipts]
+    crowded = cutting.is_crowded(con, receipts, records)
+    with ExitStack() as cuts:
         aside = cutting.aside(bench.store, bench.settings.temp_directory)
-        cutting.refuse_without_room(bench.con, [records, receipts], aside)
-        with (
-            cutting.cut(bench.con, records, spans, aside / "records", NOT_JUDGED) as own,
-            cutting.cut(bench.con, receipts, spans, aside / "receipts") as heard,
-        ):
-            pairs = [{"records_of_day": mine, "receipts_in_reach": theirs}
-                     for mine, theirs in zip(own, heard, strict=True)]  # fmt: skip
+        if crowded or spans != cutting.ALL:
+            cutting.refuse_without_room(con, [records, *([] if crowded else heard)], aside)
+            theirs = cutting.joining(receipts, records) if crowded else receipts
+            heard = cuts.enter_context(cutting.cut(con, theirs, spans, aside / "receipts"))
+        if spans != cutting.ALL:
+            cut = cutting.cut(con, records, spans, aside / "records", NOT_JUDGED)
+            own = cuts.enter_context(cut)
+        pairs = [{"records_of_day": mine, "receipts_in_reach": theirs}
+                 for mine, theirs in zip(own, heard, strict=True)]  # fmt: skip
+        if spans == cutting.ALL:
+            bench.lay("receipts_in_reach", *heard)
+            rows = _write_verdicts(bench, view, path)
+        else:
             rows = _write_in_spans(bench, view, path, pairs)
-        bench.lay("records_of_day", records)
-        bench.lay("receipts_in_reach", receipts)
+    bench.lay("records_of_day", records)
+    bench.lay("receipts_in_reach", receipts)
     return Staged(VERDICTS.name, str(day), path, rows)
 
 

@@ -481,9 +481,23 @@ def parquet_query(table: Table, files: list[Path]) -> str:
     if not files:
         columns = ", ".join(f'NULL::{k} AS "{n}"' for n, k in kinds.items())
         return f"SELECT {columns} LIMIT 0"
-    names = ", ".join(quote(str(f)) for f in files)
+    names = ", ".join(quote(str(f)) for f in _typical_first(files))
     columns = ", ".join(f'"{n}"::{k} AS "{n}"' for n, k in kinds.items())
     return f"SELECT {columns} FROM read_parquet([{names}], hive_partitioning = false)"
+
+
+def _typical_first(files: list[Path]) -> list[Path]:
+    """The files, one of middling size first: by its rows the engine guesses what all have, and by
+    that guess which side of a join it holds in memory."""
+    if len(files) < 2:
+        return files
+    try:
+        sizes = {file: file.stat().st_size for file in files}
+    except OSError:
+        return files  # the engine says what is wrong with it
+    mean = sum(sizes.values()) / len(sizes)
+    typical = min(files, key=lambda file: abs(sizes[file] - mean))
+    return [typical, *(file for file in files if file != typical)]
 
 
 def read_query(con: Backend, table: Table, query: str) -> ibis.Table:

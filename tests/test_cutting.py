@@ -35,9 +35,10 @@ def taken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Generated]:
 
 def judged(
     taken: tuple[Path, Generated], root: Path, monkeypatch: pytest.MonkeyPatch, *, spans: bool,
-    accounts: int = 1,
+    accounts: int = 1, crowded: bool = False,
 ) -> Store:  # fmt: skip
-    """A copy of the store, judged: at once, or in spans however few messages there are."""
+    """A copy of the store, judged: at once, or in spans however few messages there are; `crowded`:
+    as if receipts of many other days were in reach."""
     folder, made = taken
     shutil.copytree(folder / "store", root)
     store, settings = Store.open(root), Settings(store=root, currency="EUR", memory_limit="1GB")
@@ -50,6 +51,8 @@ def judged(
         used: Counter[int] = Counter()
         kept = cutting.spans_of
         monkeypatch.setattr(cutting, "spans_of", lambda *a: _told(kept(*a), used))
+    if crowded:
+        monkeypatch.setattr(cutting, "CROWDED", 0)
     ours = frozenset({"5a4d0b0e", "other"})
     with store.lock():
         bench = judging.Bench(store, con, store.ledger(), settings, made.mature_at, ours)
@@ -59,7 +62,7 @@ def judged(
     if spans:
         assert used
         assert min(used) > 5
-        monkeypatch.undo()
+    monkeypatch.undo()
     con.disconnect()
     assert not [
         path for path in store.staging.rglob("*") if {"cut", "spans"} & {*path.parts[-3:-1]}
@@ -93,13 +96,19 @@ def tables(store: Store) -> dict[str, pa.Table]:
     }
 
 
-@pytest.mark.parametrize("accounts", [1, 2])
+@pytest.mark.parametrize(
+    ("accounts", "spans", "crowded"),
+    [(1, True, False), (2, True, False), (1, False, True), (2, True, True)],
+)
 def test_spans_are_the_whole(
-    taken: tuple[Path, Generated], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accounts: int
-) -> None:
-    """Every table is the same, in the same order and types, also where accounts share ids."""
+    taken: tuple[Path, Generated], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    accounts: int, spans: bool, crowded: bool,
+) -> None:  # fmt: skip
+    """Every table is the same, in the same order and types, also where accounts share ids, and
+    where the receipts of the day's messages are put aside first."""
     whole = judged(taken, tmp_path / "whole", monkeypatch, spans=False, accounts=accounts)
-    parts = judged(taken, tmp_path / "parts", monkeypatch, spans=True, accounts=accounts)
+    parts = judged(taken, tmp_path / "parts", monkeypatch, spans=spans, accounts=accounts,
+                   crowded=crowded)  # fmt: skip
     expected, found = tables(whole), tables(parts)
     assert list(found) == list(expected)
     assert (
