@@ -7,8 +7,12 @@ others are deduplicated and put in order.
 
 from __future__ import annotations
 
+import functools
+import operator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
 
 import ibis
 import ibis.expr.datatypes as dt
@@ -32,16 +36,16 @@ _TIE_BREAKERS = (
 )  # fmt: skip
 _DECIDING = (
     "status", "error_code", "network_code", "price", "pushed_at", "captured_at",
-    "account_id", "product", "recipient", "signature",
+    "account_id", "product", "recipient",
 )  # fmt: skip
-_SHOWN_BY_ANY = ("other_recipient", "other_country", "pushed_early", "bad_signature")
-_SHOWN_TOGETHER = ("outcomes_differ", "out_of_order", "ambiguous_account")
-# What receipts of a message show is gathered in one number: a window each would cost as much.
-_BIT = {flag: 1 << n for n, flag in enumerate((*_SHOWN_BY_ANY, "ambiguous_account"))}
-_FIRST_OUTCOME = 1 << len(_BIT)
-_OUTCOMES = ((1 << len(words.DEFINITE)) - 1) * _FIRST_OUTCOME
+# What receipts of a message show together.
+_SPANS = ("least_recipient", "most_recipient", "least_country", "most_country", "first_pushed_at")
+_FLAGS = ("outcomes_differ", "out_of_order", "ambiguous_account", "bad_signature")
 
 NO = ibis.literal(value=False)
+# Less than any time and any price that a receipt can have.
+_LONG_AGO = ibis.literal(datetime(1900, 1, 1, tzinfo=UTC), type=INSTANT)
+_NO_PRICE = ibis.literal(Decimal(-9_999_999_999), type="decimal(18, 8)")
 
 
 @ibis.udf.scalar.builtin(signature=((INSTANT,), dt.int64))
@@ -100,28 +104,25 @@ def pair(records: ibis.Table, receipts: ibis.Table, scope: Scope) -> ibis.Table:
         `bad_signature`, `outcomes_differ`, `out_of_order`, `ambiguous_account`; `same_country`
         says that of the deciding receipt.
     """
-    busy = _busy(records, receipts, scope)
-    single = _single(receipts_known(receipts.anti_join(busy, "message_id"), scope))
-    several = _several(records.semi_join(busy, "message_id"),
-                       receipts.semi_join(busy, "message_id"), scope)  # fmt: skip
-    theirs = [f"several_of_{name}" for name in scope.key]
-    paired = (
-        records_known(records, scope)
-        .left_join(single, [("message_id", "single_message_id")])
-        .left_join(several, list(zip(scope.key, theirs, strict=True)))
-        .mutate(**{f"receipt_{n}": ibis.coalesce(_[f"several_{n}"], _[f"single_{n}"])
-                   for n in _DECIDING})
-    )  # fmt: skip
-    shown = _shown(paired, "receipt_", _.home_country, _.recipient, _.received_at)
-    once = ibis.ifelse(_.single_message_id.notnull(), 1, 0).cast("int32")
-    helpers = [n for n in paired.columns if n.startswith(("single_", "several_"))]
-    return shown.mutate(
-        receipts=ibis.coalesce(_.several_receipts, once),
-        duplicates=ibis.coalesce(_.several_duplicates, 0).cast("int32"),
+    busy, among = _busy(records, receipts, scope), [(_.message_id.hash(), "busy")]
+    own = records.filter(_.received_at <= scope.moment)
+    single = _single(own, receipts.anti_join(busy, among), scope)
+    several = _several(own, receipts.semi_join(busy, among), scope)
+    theirs = [f"of_{name}" for name in scope.key]
+    paired = records_known(records, scope).left_join(
+        single.union(several), list(zip(scope.key, theirs, strict=True))
+    )
+    early = epoch_ms(_.first_pushed_at) < epoch_ms(_.received_at) - PUSHED_EARLY_MS
+    return paired.mutate(
+        receipts=_.receipts.fill_null(0),
+        duplicates=_.duplicates.fill_null(0),
         receipt_class=_class(_.receipt_status),
-        **{flag: ibis.coalesce(_[f"several_{flag}"], _[flag], NO) for flag in _SHOWN_BY_ANY},
-        **{flag: ibis.coalesce(_[f"several_{flag}"], NO) for flag in _SHOWN_TOGETHER},
-    ).drop(*helpers, "receipt_recipient", "receipt_signature")
+        other_recipient=_other(_.least_recipient, _.most_recipient, _.recipient),
+        other_country=_other(_.least_country, _.most_country, _.home_country),
+        same_country=(_.receipt_country == _.home_country).fill_null(NO),
+        pushed_early=early.fill_null(NO),
+        **{flag: _[flag].fill_null(NO) for flag in _FLAGS},
+    ).drop(*theirs, "receipt_recipient", "receipt_country", *_SPANS)
 
 
 def records_known(records: ibis.Table, scope: Scope) -> ibis.Table:
@@ -149,108 +150,131 @@ def receipts_known(receipts: ibis.Table, scope: Scope) -> ibis.Table:
 
 
 def _busy(records: ibis.Table, receipts: ibis.Table, scope: Scope) -> ibis.Table:
-    """Ids with more than one receipt, or that records share: the few that need to be reduced.
+    """Hashes (`busy`) of ids with more than one receipt, or that records share: the few that need
+    to be reduced. An id that has its hash from one of them is reduced as well, to what it is.
 
     Read from narrow columns of their own: what a query names twice, the engine keeps in memory.
     """
     heard = receipts_known(receipts.select("message_id", "captured_at", "pushed_at"), scope)
-    often = heard.group_by("message_id").having(_.count() > 1).agg(n=_.count())
-    if not scope.several_owners:
-        return often.select("message_id")
-    shared = records.group_by("message_id").having(_.count() > 1).agg(n=_.count())
-    return often.select("message_id").union(shared.select("message_id"), distinct=True)
+    found = [heard, records] if scope.several_owners else [heard]
+    often = [
+        table.select(busy=_.message_id.hash()).group_by("busy").having(_.count() > 1).agg()
+        for table in found
+    ]
+    return often[0] if len(often) == 1 else often[0].union(often[1], distinct=True)
 
 
-def _single(heard: ibis.Table) -> ibis.Table:
-    """Receipts that are alone with their id: each decides."""
-    return heard.select(**{f"single_{name}": _[name] for name in ("message_id", *_DECIDING)})
+def _single(records: ibis.Table, receipts: ibis.Table, scope: Scope) -> ibis.Table:
+    """Receipts that are alone with their id: each decides, and shows what it shows.
+
+    Returns:
+        Columns as `_several` has them.
+    """
+    heard = _with_country(_attached(records, receipts_known(receipts, scope), scope))
+    ends = {f"{end}_{n}": _[n] for end in ("least", "most") for n in ("recipient", "country")}
+    shown = ends | {"first_pushed_at": _.pushed_at, "bad_signature": _is_bad()}
+    return heard.select(
+        **_named(scope, heard),
+        receipts=ibis.literal(1, "int32"),
+        duplicates=ibis.literal(0, "int32"),
+        **{name: shown.get(name, NO) for name in (*_SPANS, *_FLAGS)},
+    )
 
 
 def _several(records: ibis.Table, receipts: ibis.Table, scope: Scope) -> ibis.Table:
     """Busy messages: repeats counted, the last definite receipt decides, all show what they show.
 
     Returns:
-        One row a message, all columns as `several_*`, the key of its record as `several_of_*`.
+        One row a message: the key of its record as `of_*`, what the deciding receipt says as
+        `receipt_*`; `receipts` and `duplicates`; what all show together, `_SPANS` and `_FLAGS`.
     """
-    attached = _attach(records_known(records, scope), receipts_known(receipts, scope), scope)
+    heard = _attached(records, receipts_known(receipts, scope), scope)
+    owned = _owned(heard, records) if scope.several_owners else heard.mutate(ambiguous_account=NO)
     ids = [f"record_{name}" for name in scope.key]
     timeless = ibis.ifelse(_.captured_at.isnull(), 1, 0).max() == 1
-    events = attached.group_by([*ids, *EVENT]).agg(
+    events = owned.group_by([*ids, *EVENT]).agg(
         copies=_.count(),
         captured_at=_.captured_at.min(),
         # A receipt without a time stays one, whatever the time of its repetition.
         heard_at=ibis.ifelse(timeless, ibis.null(INSTANT), _.captured_at.min()),
         signature=_.signature.max(),
         # A repetition changes no verdict, so not even one that somebody else has sent.
-        bad_signature=_.bad_signature.all(),
-        shown=bit_or(_.shown),
+        bad_signature=_is_bad().all(),
+        ambiguous_account=_.ambiguous_account.any(),
     )
-    message = ibis.window(group_by=ids)
-    latest_first = ibis.window(
-        group_by=ids,
-        order_by=[
-            ibis.asc(_.bad_signature),
-            ibis.desc(_.receipt_class),
-            ibis.desc(_.happened_at, nulls_first=False),
-            *(ibis.desc(_[name], nulls_first=False) for name in _TIE_BREAKERS),
-        ],
+    told = _with_country(events).mutate(
+        receipt_class=_class(_.status),
+        happened_at=ibis.coalesce(_.pushed_at, _.heard_at),
+        outcome=_outcome_bit(_.status),
     )
     not_final_at = ibis.ifelse(_.receipt_class == 0, _.happened_at, ibis.null(INSTANT))
     final_at = ibis.ifelse(_.receipt_class > 0, _.happened_at, ibis.null(INSTANT))
-    after = not_final_at.max().over(message) > final_at.min().over(message)
-    bad = ibis.ifelse(_.bad_signature, _BIT["bad_signature"], 0)
-    ranked = events.mutate(
-        receipt_class=_class(_.status),
-        happened_at=ibis.coalesce(_.pushed_at, _.heard_at),
-        shown=_.shown | bad | _outcome_bit(_.status),
-    ).mutate(
-        rank=ibis.row_number().over(latest_first),
-        receipts=_.copies.sum().over(message).cast("int32"),
-        events=_.count().over(message).cast("int32"),
-        shown=bit_or(_.shown).over(message),
-        out_of_order=after.fill_null(NO),
+    together = told.group_by(ids).agg(
+        deciding=ibis.struct({name: _[name] for name in (*_DECIDING, "country")}).argmax(_weight()),
+        receipts=_.copies.sum().cast("int32"),
+        events=_.count().cast("int32"),
+        outcomes=bit_or(_.outcome),
+        out_of_order=(not_final_at.max() > final_at.min()).fill_null(NO),
+        bad_signature=_.bad_signature.any(),
+        ambiguous_account=_.ambiguous_account.any(),
+        first_pushed_at=_.pushed_at.min(),
+        **{f"least_{name}": _[name].min() for name in ("recipient", "country")},
+        **{f"most_{name}": _[name].max() for name in ("recipient", "country")},
     )
-    outcomes = _.shown & _OUTCOMES
-    told = {
-        "duplicates": _.receipts - _.events,
-        "outcomes_differ": (outcomes & (outcomes - 1)) != 0,
-        **{flag: (_.shown & bit) != 0 for flag, bit in _BIT.items()},
-        **{name: _[name] for name in ("receipts", "out_of_order", *_DECIDING)},
-    }
-    keys = {f"several_of_{name}": _[f"record_{name}"] for name in scope.key}
-    rest = {f"several_{name}": value for name, value in told.items()}
-    return ranked.filter(_.rank == 0).select(**keys, **rest)
+    shown = {"outcomes_differ": (_.outcomes & (_.outcomes - 1)) != 0}
+    return together.select(
+        **_named(scope, _.deciding),
+        receipts=_.receipts,
+        duplicates=(_.receipts - _.events).cast("int32"),
+        **{name: shown.get(name, _[name]) for name in (*_SPANS, *_FLAGS)},
+    )
 
 
-def _attach(known: ibis.Table, heard: ibis.Table, scope: Scope) -> ibis.Table:
-    """Each receipt beside the record that it belongs to, and what it shows against it."""
-    owner = known.select(
-        **{f"record_{n}": _[n] for n in ("message_id", "account_id", "product", "recipient",
-                                         "home_country", "received_at")}
-    )  # fmt: skip
-    joined = heard.join(owner, [("message_id", "record_message_id")])
-    owned = _owned(joined, owner) if scope.several_owners else joined.mutate(ambiguous_account=NO)
-    shown = _shown(owned, "", _.record_home_country, _.record_recipient, _.record_received_at)
-    return shown.mutate(
-        shown=sum(ibis.ifelse(_[flag], bit, 0) for flag, bit in _BIT.items()
-                  if flag != "bad_signature")
-    )  # fmt: skip
+def _named(scope: Scope, said: Any) -> dict[str, ibis.Value]:
+    """The key of a record, and what a receipt says, by the names that `pair` knows them by."""
+    key = {f"of_{name}": _[f"record_{name}"] for name in scope.key}
+    return key | {f"receipt_{name}": said[name] for name in (*_DECIDING, "country")}
 
 
-def _owned(joined: ibis.Table, owner: ibis.Table) -> ibis.Table:
+def _is_bad() -> ibis.Value:
+    return (_.signature == "invalid").fill_null(NO)
+
+
+def _weight() -> ibis.Value:
+    """The greatest of a message's events by this decides; nothing is less than anything."""
+    least = {"price": _NO_PRICE, "pushed_at": _LONG_AGO}
+    absent = [ibis.ifelse(_[name].isnull(), 1 << n, 0) for n, name in enumerate(_TIE_BREAKERS)]
+    return ibis.struct({
+        "is_good": ibis.ifelse(_.bad_signature, 0, 1),
+        "receipt_class": _.receipt_class,
+        "happened_at": _.happened_at.fill_null(_LONG_AGO),
+        **{name: _[name].fill_null(least.get(name, "")) for name in _TIE_BREAKERS},
+        "absent": functools.reduce(operator.add, absent),
+    })  # fmt: skip
+
+
+def _attached(records: ibis.Table, heard: ibis.Table, scope: Scope) -> ibis.Table:
+    """Each receipt with the key of its record as `record_*`; of several records, with each's."""
+    if not scope.several_owners:
+        return heard.mutate(record_message_id=_.message_id)
+    key = records.select(**{f"record_{name}": _[name] for name in scope.key})
+    return heard.join(key, [("message_id", "record_message_id")])
+
+
+def _owned(attached: ibis.Table, records: ibis.Table) -> ibis.Table:
     """Where records share an id: the receipt goes to its api-key's, else to the smallest account's.
 
     Between products of one account SMS comes first: the Messages API may report the same text.
     """
     shared = (
-        owner.group_by(_shared="record_message_id")
+        records.group_by(_shared="message_id")
         .having(_.count() > 1)
-        .agg(_owners=_.record_account_id.collect(distinct=True), _least=_.record_account_id.min())
+        .agg(_owners=_.account_id.collect(distinct=True), _least=_.account_id.min())
     )
     named = _._owners.contains(_.account_id).fill_null(NO)
     mine = ibis.ifelse(named, _.account_id, _._least)
     placed = (
-        joined.left_join(shared, [("record_message_id", "_shared")])
+        attached.left_join(shared, [("record_message_id", "_shared")])
         .filter(_._shared.isnull() | (_.record_account_id == mine))
         .mutate(ambiguous_account=_._shared.notnull() & ~named)
         .drop("_shared", "_owners", "_least")
@@ -262,27 +286,19 @@ def _owned(joined: ibis.Table, owner: ibis.Table) -> ibis.Table:
     return placed.mutate(_n=ibis.row_number().over(one)).filter(_._n == 0).drop("_n")
 
 
-def _shown(
-    rows: ibis.Table,
-    of: str,
-    home_country: ibis.Value,
-    recipient: ibis.Value,
-    received_at: ibis.Value,
-) -> ibis.Table:
-    """Adds what a receipt, whose columns begin with `of`, shows against its record."""
-    early = epoch_ms(_[f"{of}pushed_at"]) < epoch_ms(received_at) - PUSHED_EARLY_MS
+def _with_country(receipts: ibis.Table) -> ibis.Table:
+    """Adds the `country` of a receipt's network."""
     return (
-        rows.mutate(_prefix=_[f"{of}network_code"].left(3))
+        receipts.mutate(_prefix=_.network_code.left(3))
         .left_join(by_mcc(), [("_prefix", "_mcc")])
-        .mutate(
-            other_recipient=(_[f"{of}recipient"] != recipient).fill_null(NO),
-            other_country=(_._mcc_country != home_country).fill_null(NO),
-            same_country=(_._mcc_country == home_country).fill_null(NO),
-            pushed_early=early.fill_null(NO),
-            bad_signature=(_[f"{of}signature"] == "invalid").fill_null(NO),
-        )
-        .drop("_prefix", "_mcc", "_mcc_country")
+        .rename(country="_mcc_country")
+        .drop("_prefix", "_mcc")
     )
+
+
+def _other(least: ibis.Value, most: ibis.Value, own: ibis.Value) -> ibis.Value:
+    """Whether any of the values from least to most is known and is not the record's own."""
+    return ((least != own) | (most != own)).fill_null(NO)
 
 
 def _class(status: ibis.Deferred) -> ibis.Value:
@@ -292,7 +308,7 @@ def _class(status: ibis.Deferred) -> ibis.Value:
 
 def _outcome_bit(status: ibis.Deferred) -> ibis.Value:
     """A definite status as a bit, the same where the outcome is; 0 where there is none."""
-    bits = {name: _FIRST_OUTCOME << n for n, name in enumerate(words.DEFINITE)}
+    bits = {name: 1 << n for n, name in enumerate(words.DEFINITE)}
     bits["read"] = bits["delivered"]
     return ibis.cases(*((status == name, bit) for name, bit in bits.items()), else_=0)
 
