@@ -7,12 +7,8 @@ others are deduplicated and put in order.
 
 from __future__ import annotations
 
-import functools
-import operator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal
-from typing import Any
+from datetime import datetime
 
 import ibis
 import ibis.expr.datatypes as dt
@@ -43,9 +39,6 @@ _SPANS = ("least_recipient", "most_recipient", "least_country", "most_country", 
 _FLAGS = ("outcomes_differ", "out_of_order", "ambiguous_account", "bad_signature")
 
 NO = ibis.literal(value=False)
-# Less than any time and any price that a receipt can have.
-_LONG_AGO = ibis.literal(datetime(1900, 1, 1, tzinfo=UTC), type=INSTANT)
-_NO_PRICE = ibis.literal(Decimal(-9_999_999_999), type="decimal(18, 8)")
 
 
 @ibis.udf.scalar.builtin(signature=((INSTANT,), dt.int64))
@@ -174,7 +167,7 @@ def _single(records: ibis.Table, receipts: ibis.Table, scope: Scope) -> ibis.Tab
     ends = {f"{end}_{n}": _[n] for end in ("least", "most") for n in ("recipient", "country")}
     shown = ends | {"first_pushed_at": _.pushed_at, "bad_signature": _is_bad()}
     return heard.select(
-        **_named(scope, heard),
+        **_named(scope),
         receipts=ibis.literal(1, "int32"),
         duplicates=ibis.literal(0, "int32"),
         **{name: shown.get(name, NO) for name in (*_SPANS, *_FLAGS)},
@@ -207,50 +200,50 @@ def _several(records: ibis.Table, receipts: ibis.Table, scope: Scope) -> ibis.Ta
         happened_at=ibis.coalesce(_.pushed_at, _.heard_at),
         outcome=_outcome_bit(_.status),
     )
+    latest_first = ibis.window(
+        group_by=ids,
+        order_by=[
+            ibis.asc(_.bad_signature),
+            ibis.desc(_.receipt_class),
+            ibis.desc(_.happened_at, nulls_first=False),
+            *(ibis.desc(_[name], nulls_first=False) for name in _TIE_BREAKERS),
+        ],
+    )
     not_final_at = ibis.ifelse(_.receipt_class == 0, _.happened_at, ibis.null(INSTANT))
     final_at = ibis.ifelse(_.receipt_class > 0, _.happened_at, ibis.null(INSTANT))
-    together = told.group_by(ids).agg(
-        deciding=ibis.struct({name: _[name] for name in (*_DECIDING, "country")}).argmax(_weight()),
-        receipts=_.copies.sum().cast("int32"),
-        events=_.count().cast("int32"),
-        outcomes=bit_or(_.outcome),
-        out_of_order=(not_final_at.max() > final_at.min()).fill_null(NO),
-        bad_signature=_.bad_signature.any(),
-        ambiguous_account=_.ambiguous_account.any(),
-        first_pushed_at=_.pushed_at.min(),
-        **{f"least_{name}": _[name].min() for name in ("recipient", "country")},
-        **{f"most_{name}": _[name].max() for name in ("recipient", "country")},
+    together = (
+        told.mutate(rank=ibis.row_number().over(latest_first))
+        .group_by(ids)
+        .agg(
+            **{f"deciding_{n}": _[n].max(where=_.rank == 0) for n in (*_DECIDING, "country")},
+            receipts=_.copies.sum().cast("int32"),
+            events=_.count().cast("int32"),
+            outcomes=bit_or(_.outcome),
+            out_of_order=(not_final_at.max() > final_at.min()).fill_null(NO),
+            bad_signature=_.bad_signature.any(),
+            ambiguous_account=_.ambiguous_account.any(),
+            first_pushed_at=_.pushed_at.min(),
+            **{f"least_{name}": _[name].min() for name in ("recipient", "country")},
+            **{f"most_{name}": _[name].max() for name in ("recipient", "country")},
+        )
     )
     shown = {"outcomes_differ": (_.outcomes & (_.outcomes - 1)) != 0}
     return together.select(
-        **_named(scope, _.deciding),
+        **_named(scope, "deciding_"),
         receipts=_.receipts,
         duplicates=(_.receipts - _.events).cast("int32"),
         **{name: shown.get(name, _[name]) for name in (*_SPANS, *_FLAGS)},
     )
 
 
-def _named(scope: Scope, said: Any) -> dict[str, ibis.Value]:
-    """The key of a record, and what a receipt says, by the names that `pair` knows them by."""
+def _named(scope: Scope, said: str = "") -> dict[str, ibis.Value]:
+    """The key of a record, and what the deciding receipt says, by the names that `pair` reads."""
     key = {f"of_{name}": _[f"record_{name}"] for name in scope.key}
-    return key | {f"receipt_{name}": said[name] for name in (*_DECIDING, "country")}
+    return key | {f"receipt_{name}": _[f"{said}{name}"] for name in (*_DECIDING, "country")}
 
 
 def _is_bad() -> ibis.Value:
     return (_.signature == "invalid").fill_null(NO)
-
-
-def _weight() -> ibis.Value:
-    """The greatest of a message's events by this decides; nothing is less than anything."""
-    least = {"price": _NO_PRICE, "pushed_at": _LONG_AGO}
-    absent = [ibis.ifelse(_[name].isnull(), 1 << n, 0) for n, name in enumerate(_TIE_BREAKERS)]
-    return ibis.struct({
-        "is_good": ibis.ifelse(_.bad_signature, 0, 1),
-        "receipt_class": _.receipt_class,
-        "happened_at": _.happened_at.fill_null(_LONG_AGO),
-        **{name: _[name].fill_null(least.get(name, "")) for name in _TIE_BREAKERS},
-        "absent": functools.reduce(operator.add, absent),
-    })  # fmt: skip
 
 
 def _attached(records: ibis.Table, heard: ibis.Table, scope: Scope) -> ibis.Table:
