@@ -1,7 +1,8 @@
 """A store that lies in a bucket, and what of it is on this machine: the same files and names.
 
 What is asked for is fetched unless it is here in its newest state; what was written is put, whole
-objects each. The bucket is what counts: a file that is here and was never put is fetched over.
+objects each. The bucket is what counts: a file that is here and was never put is fetched over. What
+is under way goes by rules of its own (`handing_on.py`).
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 import threading
 import uuid
@@ -21,12 +21,10 @@ from pathlib import Path
 
 from reconcile.bucket import Bucket, Stat
 from reconcile.errors import BucketError, DiskError, LockedError, trouble
+from reconcile.handing_on import HandingOn
 from reconcile.lease import Lease
 
 KNOWN = ".work/mirror.json"
-SLICES = ".work/slices"
-# Pages of a slice under way: a file that grows, in pieces.
-GROWING, PIECE = ".pages", ".at-"
 AT_ONCE = 8
 
 
@@ -47,6 +45,9 @@ class Mirror:
     Args:
         url: of the store.
         root: the folder on this machine.
+
+    Attributes:
+        under_way: its slices, which are put as they grow.
     """
 
     def __init__(self, url: str, root: Path) -> None:
@@ -55,8 +56,7 @@ class Mirror:
         self._listed: dict[str, dict[str, Stat]] = {}  # folder → its objects, by name
         self._known: dict[str, list[str | int]] | None = None
         self._guard = threading.RLock()
-        self._pages: dict[str, int] = {}  # a growing file → how much of it is in the bucket
-        self._kept: dict[str, tuple[int, int]] = {}  # a file of a slice → as it was put
+        self.under_way = HandingOn(self.bucket, root, self._check)
 
     @contextmanager
     def held(self, expiry: timedelta) -> Iterator[None]:
@@ -67,7 +67,8 @@ class Mirror:
             self._listed.clear()
             try:
                 self.bucket.drop_partial()
-                self._restore()
+                self.under_way.restore()
+                self.under_way.keep()
                 yield
             finally:
                 self._lease = None
@@ -147,73 +148,6 @@ class Mirror:
         if gone:
             self.drop(*gone)
 
-    # --- slices under way --------------------------------------------------------------------
-
-    def keep_slices(self) -> None:
-        """Puts what has changed in the folder of slices; notes come after what they note."""
-        with self._guard:
-            here = {
-                entry.name: (entry.stat().st_size, entry.stat().st_mtime_ns)
-                for entry in os.scandir(self.root / SLICES) if _is_kept(entry.name)
-            } if (self.root / SLICES).is_dir() else {}  # fmt: skip
-            gone = [name for name in self._kept if name not in here]
-            changed = [name for name, state in here.items() if self._kept.get(name) != state]
-            for name in sorted(gone, key=lambda name: not name.endswith(".json")):
-                self._forget_slice(name)
-            for name in sorted(changed, key=lambda name: name.endswith(".json")):
-                if name.endswith(GROWING):
-                    self._put_piece(name, here[name][0])
-                else:
-                    self._check()
-                    self.bucket.put(self.root / SLICES / name, f"{SLICES}/{name}")
-                self._kept[name] = here[name]
-
-    def _put_piece(self, name: str, size: int) -> None:
-        start = self._pages.get(name, 0)
-        if size < start:
-            self._forget_slice(name)
-            start = 0
-        with (self.root / SLICES / name).open("rb") as file:
-            file.seek(start)
-            piece = file.read(size - start)
-        self._check()
-        if piece:
-            fresh = self.root / SLICES / f".{name}.piece"
-            fresh.write_bytes(piece)
-            self.bucket.put(fresh, f"{SLICES}/{name}{PIECE}{start:015}")
-            fresh.unlink()
-        self._pages[name] = size
-
-    def _forget_slice(self, name: str) -> None:
-        self._check()
-        whole = f"{SLICES}/{name}"
-        names = [
-            each for each in self.bucket.list(SLICES)
-            if each == whole or (name.endswith(GROWING) and each.startswith(f"{whole}{PIECE}"))
-        ]  # fmt: skip
-        self.bucket.drop(names)
-        self._kept.pop(name, None)
-        self._pages.pop(name, None)
-
-    def _restore(self) -> None:
-        """Lets the folder of slices be what it is in the bucket."""
-        folder = self.root / SLICES
-        shutil.rmtree(folder, ignore_errors=True)
-        self._pages, self._kept = {}, {}
-        for path in sorted(self.bucket.list(SLICES)):
-            name, piece, _ = path.removeprefix(f"{SLICES}/").partition(PIECE)
-            folder.mkdir(parents=True, exist_ok=True)
-            fresh = folder / f".{name}.piece"
-            if self.bucket.get(path, fresh) is None:
-                continue
-            with (folder / name).open("ab" if piece else "wb") as file, fresh.open("rb") as part:
-                shutil.copyfileobj(part, file)
-            fresh.unlink()
-            told = (folder / name).stat()
-            self._kept[name] = (told.st_size, told.st_mtime_ns)
-            if piece:
-                self._pages[name] = told.st_size
-
     # --- what is here ------------------------------------------------------------------------
 
     def _objects(self, folder: str) -> dict[str, Stat]:
@@ -287,8 +221,3 @@ def _note(etag: str, told: os.stat_result) -> list[str | int]:
 def _folder(name: str) -> str:
     """The folder that is listed to know of a name: the first of its path; "": that of the store."""
     return name.partition("/")[0] if "/" in name else ""
-
-
-def _is_kept(name: str) -> bool:
-    """Whether a file of a slice is worth putting: not what is half, nor what can be had again."""
-    return not name.startswith(".") and not name.endswith((".part", ".zip"))

@@ -454,7 +454,7 @@ class Store:
     def keep_slices(self) -> None:
         """Lets what is under way (`.work/slices`) outlive this machine, where the store does."""
         if self._mirror:
-            self._mirror.keep_slices()
+            self._mirror.under_way.keep()
 
     def _named(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -664,3 +665,25 @@ def test_the_day_of_a_stopped_run(build: Callable[..., Nights]) -> None:
     night.night(via="sync", as_of=parse_moment("2026-01-07T02:00:00Z"))
     assert {row["fetched_at"] for row in night.records().values()} >= {MORNING}
     assert {entry["as_of"] for entry in night.ledger.downloads} == {"2026-01-07T02:00:00Z"}
+
+
+def test_a_signal_waits_for_answers_on_their_way() -> None:
+    """What Vonage is about to answer is paid for: a signal lets it be put away, and begins no
+    more."""
+    came: list[str] = []
+
+    def answer(name: str) -> None:
+        time.sleep(0.3)
+        came.append(name)
+
+    names = [str(number) for number in range(download.AT_ONCE + 5)]
+
+    def run() -> None:
+        with download.at_once([]) as submit:
+            for name in names:
+                submit(answer, name)
+            raise SystemExit(143)
+
+    with pytest.raises(SystemExit):
+        run()
+    assert sorted(came) == names[: download.AT_ONCE]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from reconcile.errors import ContractError, DiskError, VonageError, trouble
 from reconcile.reports import pages, report
@@ -23,6 +23,8 @@ T = TypeVar("T")
 Progress = Callable[[str, int], None]
 # Slices at once; they share the requests per second that their account is allowed.
 AT_ONCE = 8
+# Seconds that answers on their way are waited for when a signal ends the run: they are paid for.
+GRACE = 2.0
 
 
 @dataclass(frozen=True)
@@ -100,15 +102,23 @@ def at_once(clients: Iterable[Client]) -> Iterator[Callable[..., Future[T]]]:
     After an error the clients are stopped first, so that nobody waits for Vonage in vain.
     """
     pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="download")
+    calls: list[Future[Any]] = []
+
+    def submit(call: Callable[..., T], /, *given: Any) -> Future[T]:
+        begun = pool.submit(call, *given)
+        calls.append(begun)
+        return begun
+
     try:
-        yield pool.submit
+        yield submit
     except Exception:
         _stop(clients)
         pool.shutdown(wait=True, cancel_futures=True)
         raise
-    except BaseException:  # a signal: whoever gave it does not wait
+    except BaseException:  # a signal: whoever gave it does not wait long
         _stop(clients)
         pool.shutdown(wait=False, cancel_futures=True)
+        wait([call for call in calls if not call.cancelled()], timeout=GRACE)
         raise
     pool.shutdown(wait=True)
 

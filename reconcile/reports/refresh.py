@@ -66,11 +66,11 @@ class Answers:
         The first call goes alone: where Vonage knows none of its message ids, the API's own ids
         are tried, and if they are known, asked for from then on.
         """
-        write_json(self._path("json"), {"as_of": iso(self.as_of), "source": self._named()})
         new = [w for w in wanted if w.message_id not in self.asked]
         todo = [tuple(new[at : at + IDS_PER_CALL]) for at in range(0, len(new), IDS_PER_CALL)]
         if not todo:
             return
+        self._begin()
         first, *rest = todo
         by_record_id = self._ask_first(client, first, progress)
         tasks = [submit(self._ask, client, batch, by_record_id, progress) for batch in rest]
@@ -86,6 +86,13 @@ class Answers:
         """Drops all files: what came is in the store."""
         for ending in ("pages", "parquet", "json"):
             self._path(ending).unlink(missing_ok=True)
+        self.kept()
+
+    def _begin(self) -> None:
+        """Lets the note be where its answers will be: without it nobody finds them again."""
+        if not self._path("json").exists():
+            self._pages.forget()  # answers without a note were taken in
+        write_json(self._path("json"), {"as_of": iso(self.as_of), "source": self._named()})
         self.kept()
 
     def _ask_first(self, client: Client, batch: tuple[Wanted, ...], progress: Any) -> bool:

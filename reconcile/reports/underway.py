@@ -1,7 +1,8 @@
 """Slices under way: what is on disk of a slice, from its first request until it is taken in.
 
-What Vonage was paid for lies in `.work/slices` before anything else happens, so that a crash never
-makes us ask for it again.
+What Vonage was paid for lies in `.work/slices` before anything else happens, so that a crash does
+not make us ask for it again: but for the answers in flight at that moment, at most one page of each
+listing, which were billed and are not here.
 
     NAME.json       the note: begun when, which report, how much billed; and how it came out
     NAME.pages      whole pages, a JSON object a line
