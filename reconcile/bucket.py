@@ -30,6 +30,9 @@ CONNECT_SECONDS, READ_SECONDS = 10, 60
 DROPPED_AT_ONCE = 1000
 # How often an object is fetched that is replaced meanwhile.
 FETCHES = 5
+# What of an object is in memory: as it is fetched, and how many parts of a large one (50 MiB each)
+# as it is put.
+FETCHED_AT_ONCE, PUT_AT_ONCE = 2**20, 2
 
 
 @dataclass(frozen=True)
@@ -132,23 +135,52 @@ class Bucket:
 
     def get(self, name: str, path: Path) -> Stat | None:
         """Fetches a whole object in one of its states, and says which; None: there is none."""
+        from fsspec.asyn import sync
+
         for _ in range(FETCHES):
             before = self.stat(name)
             if before is None:
                 return None
             with reaching(self.url):
                 try:
-                    self._fs.get_file(self._path(name), str(path))
+                    sync(self._fs.loop, self._fetch, self._key(name), path)
                 except FileNotFoundError:
                     continue
             if self.stat(name) == before and path.stat().st_size == before.size:
                 return before
         raise BucketError(f"{self.url}/{name} changes while it is read: run again later")
 
+    async def _fetch(self, key: str, path: Path) -> None:
+        """Streams an object into a file; a connection that is lost is gone on from there.
+
+        s3fs fetches what is larger than 50 MiB in parts, and gives up where one is cut short.
+        """
+        import asyncio
+
+        from s3fs.core import S3_RETRYABLE_ERRORS
+
+        left, waited = TRIES, 0.1
+        with path.open("wb") as file:
+            while True:
+                on = {"Range": f"bytes={file.tell()}-"} if file.tell() else {}
+                told = await self._fs._call_s3("get_object", Bucket=self.name, Key=key, **on)
+                began = file.tell()
+                try:
+                    async with told["Body"] as body:
+                        while piece := await body.read(FETCHED_AT_ONCE):
+                            file.write(piece)
+                    return
+                except S3_RETRYABLE_ERRORS:
+                    # What gets on may be lost as often as it likes.
+                    left, waited = (TRIES, 0.1) if file.tell() > began else (left - 1, waited * 2)
+                    if not left:
+                        raise
+                    await asyncio.sleep(waited)
+
     def put(self, path: Path, name: str) -> Stat:
         """Puts a file as one object, which takes the place of one that was there."""
         with reaching(self.url):
-            self._fs.put_file(str(path), self._path(name))
+            self._fs.put_file(str(path), self._path(name), max_concurrency=PUT_AT_ONCE)
         return self._put(name)
 
     def write(self, name: str, data: bytes, *, instead_of: str | None) -> str | None:

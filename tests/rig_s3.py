@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -95,10 +96,9 @@ def serving() -> Iterator[S3]:
     )  # fmt: skip
     try:
         _wait(port)
-        proxy = ThreadingHTTPServer(("127.0.0.1", 0), _Proxy)
+        proxy = _Server(("127.0.0.1", 0), _Proxy)
         rig = S3(proxy.server_address[1], port)
         proxy.rig = rig  # type: ignore[attr-defined]
-        proxy.daemon_threads = True
         threading.Thread(target=proxy.serve_forever, daemon=True).start()
         rig.ask("PUT", f"/{BUCKET}")
         try:
@@ -109,6 +109,15 @@ def serving() -> Iterator[S3]:
     finally:
         server.kill()
         server.wait()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Whoever asked and was killed, or heard enough, is no trouble."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Proxy(BaseHTTPRequestHandler):

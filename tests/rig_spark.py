@@ -152,8 +152,10 @@ def _process(
     log = cluster.folder / f"{name}.log"
     with log.open("wb") as told:
         process = subprocess.Popen(
-            [str(home / "bin" / "spark-class"), *command], stdout=told, stderr=told,
-            env=around | small | cluster.environment, cwd=cluster.folder, start_new_session=True,
+            [str(home / "bin" / "spark-class"), *command],
+            stdin=subprocess.DEVNULL, stdout=told, stderr=told,
+            env=around | small | cluster.environment, cwd=cluster.folder,
+            process_group=0,  # it can be killed with all that it starts, and stays in our session
         )  # fmt: skip
     try:
         yield _Process(process, log)

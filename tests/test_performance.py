@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -32,12 +33,14 @@ def run(call: list[object], most_mb: float = MOST_MB, longest: float = LONGEST) 
 
 
 def test_small_comparison(tmp_path: Path) -> None:
-    """One command makes traffic, holds that tables are equal, times, and writes all three files."""
+    """One command makes traffic, holds that tables are equal, times, and writes all three files;
+    what this machine has not is left out, and it is said."""
     asked = ["--messages", "2000", "--runs", "1", "--memory-limit", "500MB", "--docs", tmp_path,
-             "--programs", "ours", "polars", "the floor"]  # fmt: skip
+             "--programs", "ours", "ours on Spark", "polars", "the floor"]  # fmt: skip
     ended = subprocess.run(
-        [*COMMAND, *map(str, asked)], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+        [*COMMAND, *map(str, asked)], cwd=ROOT, env=os.environ | {"PATH": ""}, text=True,
+        capture_output=True, check=False,
+    )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert "2,000: ours, polars wrote the same tables" in ended.stderr
     [size] = json.loads((tmp_path / "performance.json").read_text("utf-8"))["sizes"]
@@ -45,15 +48,18 @@ def test_small_comparison(tmp_path: Path) -> None:
     assert all(one["runs"][0]["seconds"] > 0 for one in size["programs"].values())
     told = (tmp_path / "performance.md").read_text("utf-8")
     assert told.count("| 2,000 |") == 3
+    assert "ours on Spark is left out: this machine has no" in ended.stderr
+    assert "\nLeft out: ours on Spark, since this machine has no" in told
     assert "2,000" in (tmp_path / "performance.svg").read_text("utf-8")
 
 
 def test_difference_is_told(demo_store: Path, tmp_path: Path) -> None:
-    """A single other verdict, or a row less, is a difference in `verdicts`."""
+    """A single other verdict, or a row less, is a difference in `verdicts`; several files instead
+    of one are none, if their rows are in order."""
     files = demo_store.glob("verdicts/day=*/verdicts.parquet")
     file = max(files, key=lambda each: each.stat().st_size)
     day = contest.Day(tmp_path, 0, 0, file.parent.name.removeprefix("day="), "", "")
-    for each in ("one", "same", "other", "less"):
+    for each in ("one", "parts", "astray", "other", "less"):
         for table in ("verdicts", "orphans", "summary", "reasons", "error_codes"):
             shutil.copytree(demo_store / table / file.parent.name,
                             tmp_path / each / table / file.parent.name)  # fmt: skip
@@ -65,9 +71,21 @@ def test_difference_is_told(demo_store: Path, tmp_path: Path) -> None:
     ):
         target = tmp_path / each / file.relative_to(demo_store)
         duckdb.execute(f"COPY ({changed} ORDER BY message_id) TO '{target}' (FORMAT parquet)")
-    names = ("one", "same", "other", "less")
+    for each, names in (("parts", ["a/0.parquet", "a/1.parquet"]),
+                        ("astray", ["a/1.parquet", "a/0.parquet"])):  # fmt: skip
+        target = tmp_path / each / file.relative_to(demo_store)
+        target.unlink()
+        (target.parent / "a").mkdir()
+        for name, those in (("0", first), ("1", f"NOT {first}")):
+            part = target.parent / "a" / f"{name}.parquet"
+            chosen = f"SELECT * {rows} WHERE {those} ORDER BY message_id"
+            duckdb.execute(f"COPY ({chosen}) TO '{part}' (FORMAT parquet)")
+        target.with_suffix(".json").write_text(json.dumps({"files": names}), "utf-8")
+    names = ["one", "parts", "astray", "other", "less"]
     found = contest.differences(day, [(each, tmp_path / each) for each in names])
-    told = [(line.split(":")[0], line.split("{")[0].split(": ")[1]) for line in found]
+    told = [(line.split(":")[0], line.split("{")[0].split(": ")[1]) for line in found[1:]]
+    assert found[0].startswith("one and astray: verdicts: ")
+    assert found[0].endswith(" is not sorted by message_id")
     assert told == [
         ("one and other", "verdicts, only ours"),
         ("one and other", "verdicts, only theirs"),
@@ -81,6 +99,20 @@ def test_program_tells_what_it_took(tmp_path: Path) -> None:
     ended = run(script(tmp_path, held + "subprocess.run([sys.executable, '-c', hold])"))
     assert (ended.seconds, ended.trouble) == (0.25, "")
     assert ended.peak_mb > 280
+
+
+def test_other_groups_of_its_session_are_its_own(tmp_path: Path) -> None:
+    """What a program starts in a group of its own counts as its memory, and ends with it."""
+    hold = "x = b'1' * 300_000_000; import time; time.sleep(600)"
+    starts = f"""import subprocess, sys, time
+held = subprocess.Popen([sys.executable, '-c', "{hold}"], process_group=0)
+open({str(tmp_path / "pid")!r}, 'w').write(str(held.pid))
+time.sleep(600)"""
+    ended = run(script(tmp_path, starts), longest=4)
+    assert ended.trouble == guarded.TOO_LONG
+    assert ended.peak_mb > 280
+    held = Path("/proc", (tmp_path / "pid").read_text("utf-8"), "stat")
+    assert not held.exists() or held.read_text("utf-8").rpartition(")")[2].split()[0] == "Z"
 
 
 def test_memory_is_bounded(tmp_path: Path) -> None:
@@ -140,6 +172,13 @@ def measured(**programs: float | str) -> dict[str, object]:
     }
     kept = json.loads((ROOT / "docs" / "performance.json").read_text("utf-8"))
     return kept | {"sizes": [{"messages": 5_000_000, "receipts": 6_000_000, "programs": told}]}
+
+
+def test_page_says_where_the_clock_starts() -> None:
+    """Only where Spark was measured it says that its session was up."""
+    clock = "Those of ours on Spark are from a session that is up."
+    assert clock in page(measured(**{"ours": 10.0, "ours on Spark": 25.5}))
+    assert clock not in page(measured(ours=10.0, polars=25.5))
 
 
 def test_page_says_who_did_not_end() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 from program import TABLES
 
+from reconcile.store import Store
 from reconcile.tables import BY_NAME, Table
 
 SHARES_APART, MS_APART = 1e-12, 1
@@ -26,8 +27,8 @@ def differences(ours: Path, theirs: Path, day: date) -> list[str]:
     return [
         line
         for name in TABLES
-        for line in _table_differences(con, BY_NAME[name], _file(ours, name, day),
-                                       _file(theirs, name, day))
+        for line in _table_differences(con, BY_NAME[name], _rows(ours, name, day),
+                                       _rows(theirs, name, day))
     ]  # fmt: skip
 
 
@@ -80,8 +81,10 @@ def _spans(con: duckdb.DuckDBPyConnection, table: Table, ours: str) -> list[str]
     return [f"{a} AND {b}" for a, b in zip(["true", *starts], [*ends, "true"], strict=True)]
 
 
-def _file(folder: Path, name: str, day: date) -> str:
-    return f"read_parquet('{folder / name / f'day={day}' / f'{name}.parquet'}')"
+def _rows(folder: Path, name: str, day: date) -> str:
+    """A day's rows, whether they are in one file or in several."""
+    files = Store(folder).files(BY_NAME[name], day) or [folder / name / f"day={day} is not there"]
+    return f"read_parquet({[str(file) for file in files]})"
 
 
 if __name__ == "__main__":

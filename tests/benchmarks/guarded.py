@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,11 +17,13 @@ from typing import Any
 from tests.benchmarks.harness import environment
 
 LOOK_EVERY = 0.1
+ENDED = ("Z", "X")  # as /proc says it
 MB, PAGE = 2**20, os.sysconf("SC_PAGE_SIZE")
 # What programs say last that found no memory, each in its own words.
 NO_MEMORY = (
     "MemoryError", "OutOfMemory", "Out of Memory", "OutOfMemoryException", "memory allocation of",
     "std::bad_alloc", "Unable to allocate", "Cannot allocate memory", "malloc of size",
+    "ran out of memory",
 )  # fmt: skip
 NO_ROOM, TOO_LONG, FAILED = "does not fit", "too long", "failed"
 
@@ -89,15 +91,18 @@ def _watched(
 
 def held_mb(session: int) -> float:
     """Memory of all processes of a session, in MB."""
-    pages = 0
+    return sum(pages for _, pages in _members(session)) * PAGE / MB
+
+
+def _members(session: int) -> Iterator[tuple[int, int]]:
+    """The processes of a session that live, in whatever group, and the pages that each holds."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text("utf-8").rpartition(")")[2].split()
         except OSError:  # it ended meanwhile
             continue
-        if int(fields[3]) == session:
-            pages += int(fields[21])
-    return pages * PAGE / MB
+        if int(fields[3]) == session and fields[0] not in ENDED:
+            yield int(stat.parent.name), int(fields[21])
 
 
 def most_of_memory() -> float:
@@ -119,6 +124,9 @@ def _said(code: int, text: str, peak: float) -> tuple[str, str]:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Its session, and it is waited for."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    while there := [pid for pid, _ in _members(process.pid)]:
+        for pid in there:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(LOOK_EVERY / 10)
     process.wait()

@@ -6,6 +6,7 @@ The networks as a whole, which no rival judges, are left out here and timed by `
 from __future__ import annotations
 
 import ibis  # noqa: F401 - before the clock starts; the job imports it when it judges
+import pyarrow as pa
 from program import CURRENCY, Task, run
 
 from reconcile import engine, judging, summarise  # noqa: F401 - likewise
@@ -16,7 +17,7 @@ from reconcile.store import Store
 
 def judge(task: Task) -> None:
     """Judges the day in its store, which then holds the five tables."""
-    judging._judge_networks = _without_networks  # type: ignore[assignment]
+    judging._judge_networks = without_networks  # type: ignore[assignment]
     judge_all(task)
 
 
@@ -32,9 +33,10 @@ def judge_all(task: Task) -> None:
         con.disconnect()
 
 
-def _without_networks(bench: judging.Bench, *_: object) -> list[object]:
-    columns = "country VARCHAR, network_code VARCHAR, network_verdict VARCHAR"
-    bench.con.con.execute(f"CREATE OR REPLACE TABLE network_verdicts ({columns})")
+def without_networks(bench: judging.Bench, *_: object) -> list[object]:
+    """Judges no networks: what is thought of each is not known."""
+    names = ("country", "network_code", "network_verdict")
+    bench.put("network_verdicts", pa.table({name: pa.array([], pa.string()) for name in names}))
     return []
 
 

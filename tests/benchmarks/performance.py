@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks import contest, guarded
-from tests.benchmarks.contest import PROGRAMS, Day, Program
+from tests.benchmarks.contest import PROGRAMS, SPARK, Day, Program
 from tests.benchmarks.guarded import FAILED, Ended
 from tests.benchmarks.harness import ROOT, hardware, say, versions
 
@@ -51,17 +51,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def measurements(told: argparse.Namespace, scratch: Path) -> Iterator[Measured]:
     """What was measured so far, after each size: an outage loses no more than one."""
-    programs = [each for each in PROGRAMS if each.name in told.programs]
+    asked = [each for each in PROGRAMS if each.name in told.programs]
+    left_out = {each.name: lacks for each in asked if (lacks := each.lacking())}
+    for name, lacks in left_out.items():
+        say(f"{name} is left out: this machine has no {lacks}")
+    programs = [each for each in asked if each.name not in left_out]
     pythons = {each: _python(each, scratch) for each in programs}
     theirs = [_installed(each, python) for each, python in pythons.items() if each.needs and python]
     measured: Measured = {
         "measured_at": datetime.now(UTC).date().isoformat(),
         "hardware": hardware(),
-        "versions": "; ".join([versions("polars"), *theirs]),
+        "versions": "; ".join(
+            [versions("polars", *(["pyspark"] if SPARK in programs else [])), *theirs]
+        ),
         "memory_limit": told.memory_limit,
         "most_mb": round(told.most_memory or guarded.most_of_memory()),
         "longest_s": told.longest,
         "runs": told.runs,
+        "left_out": left_out,
         "sizes": [],
     }
     contender = Contest(measured, pythons)

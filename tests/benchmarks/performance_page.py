@@ -6,7 +6,16 @@ import statistics
 from collections.abc import Iterator
 from typing import Any
 
-from tests.benchmarks.contest import FLOOR, OURS, PANDAS, POLARS, PROGRAMS, SQL, Program
+from tests.benchmarks.contest import (
+    FLOOR,
+    OURS,
+    PANDAS,
+    POLARS,
+    PROGRAMS,
+    SPARK,
+    SQL,
+    Program,
+)
 
 Measured = dict[str, Any]
 WANTED_AT = 5_000_000
@@ -16,6 +25,7 @@ WANTED = (
     (PANDAS, "at least {} × as fast as", 6.0),
     (POLARS, "at least {} × as fast as", 2.0),
 )
+FROM_A_SESSION = f"  Those of {SPARK.name} are from a session that is up.\n"
 PAGE = """\
 # Performance
 
@@ -30,7 +40,7 @@ faults.
 
 Measured on {measured_at}: {hardware}; {versions}.
 {runs}; `memory_limit = "{memory_limit}"` for {engines}; any program was ended at {most_mb:,} MB or
-after {longest_s:,.0f} s.
+after {longest_s:,.0f} s.{left_out}
 
 {table}
 
@@ -38,7 +48,7 @@ after {longest_s:,.0f} s.
 
 - **seconds**: in a process of its own, from after its imports until the last table is on disk.
   Compiling the rules, about a second whatever the size, is in ours; start and imports are in none.
-- **× ours**: how many times as long as ours; below 1 it is faster than ours.
+{spark}- **× ours**: how many times as long as ours; below 1 it is faster than ours.
 - **µs each**: the same time by message: where it stays as sizes grow, time is linear.
 - **peak MB**: the most memory that the process and its children held, the largest of its runs.
   `memory_limit` bounds the engine; Python and what it loads come on top.
@@ -76,6 +86,9 @@ def page(measured: Measured) -> str:
     told = measured | {
         "runs": "One run of each" if runs == 1 else f"Medians of {runs} interleaved runs",
         "engines": ", ".join(each.name for each in (OURS, SQL, FLOOR)),
+        "left_out": "".join(f"\nLeft out: {name}, since this machine has no {lacks}."
+                            for name, lacks in measured.get("left_out", {}).items()),
+        "spark": FROM_A_SESSION if SPARK in entered(measured) else "",
         "floor": FLOOR.name,
         "no_room": NO_ROOM,
         "too_long": TOO_LONG,

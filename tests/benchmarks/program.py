@@ -74,15 +74,20 @@ class Task:
 
 def run(judge: Callable[[Task], None]) -> None:
     """Judges what the command line names, and prints seconds and peak memory as JSON."""
-    task = _told()
+    task = told()
     begun = time.perf_counter()
     judge(task)
-    seconds = time.perf_counter() - begun
+    tell(time.perf_counter() - begun)
+
+
+def tell(seconds: float) -> None:
+    """Prints what it took, and the most memory that this process ever held."""
     peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(json.dumps({"seconds": seconds, "peak_mb": peak_kb / 1024}))
 
 
-def _told() -> Task:
+def told() -> Task:
+    """What the command line names."""
     parser = argparse.ArgumentParser()
     parser.add_argument("store", type=Path)
     parser.add_argument("out", type=Path)

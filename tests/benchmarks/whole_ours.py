@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ibis.backends.duckdb  # noqa: F401 - before the clock starts; the job opens an engine anyway
 import pandas as pd  # noqa: F401 - likewise: for the networks
-from ours import _without_networks
+from ours import without_networks
 from program import CURRENCY
 from whole_program import Task, run
 
@@ -22,7 +22,7 @@ from reconcile.settings import Settings
 
 def work(task: Task) -> dict[str, float]:
     """Does all of it, without the networks."""
-    judging._judge_networks = _without_networks  # type: ignore[assignment]
+    judging._judge_networks = without_networks  # type: ignore[assignment]
     return work_all(task)
 
 
