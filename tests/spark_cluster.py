@@ -13,10 +13,8 @@ from datetime import datetime
 from pathlib import Path
 
 from tests import rig_spark
-from tests.judged_stores import compare, judge, plain
+from tests.judged_stores import judge
 from tests.rig_spark import Cluster
-
-__all__ = ("compare", "judge", "judged_on_a_cluster", "losing_a_worker", "plain")
 
 
 @contextmanager

@@ -166,7 +166,10 @@ def test_faults_on_the_way(team: Team, on_disk: tuple[dict[str, str], int], tmp_
 
 @pytest.mark.parametrize(
     ("via", "kills"),
-    [("sync", (".pages.at-", "/records/")), ("async", (".work/slices/", "/ledger.json"))],
+    [
+        ("sync", (".pages.at-", "/records/")),
+        ("async", (".work/slices/", "/verdicts/", "/ledger.json")),
+    ],
 )
 def test_killed_and_gone_on_with_by_another(
     via: str, kills: tuple[str, ...], team: Team, on_disk: tuple[dict[str, str], int],

@@ -1,7 +1,7 @@
 """Judging on a Spark cluster: the same tables as on DuckDB, and one clear line where it fails.
 
 The cluster is real: a master and two workers, processes of this machine (`rig_spark`). The same at
-scale, and through Spark Connect: `python -m tests.spark_cluster`.
+scale, and through Spark Connect: `python -m tests.engines_agree --legs spark`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from reconcile.errors import SettingsError
 from reconcile.store import Store
 from reconcile.tables import SENT, VERDICTS
 from tests import rig_spark
-from tests.spark_cluster import compare, judge, losing_a_worker, plain
+from tests.judged_stores import compare, judge, plain
+from tests.spark_cluster import losing_a_worker
 
 DAY = datetime(2026, 10, 14, tzinfo=UTC)
 ONE = timedelta(days=1)
