@@ -184,41 +184,17 @@ def _several(records: ibis.Table, receipts: ibis.Table, scope: Scope) -> ibis.Ta
     heard = _attached(records, receipts_known(receipts, scope), scope)
     owned = _owned(heard, records) if scope.several_owners else heard.mutate(ambiguous_account=NO)
     ids = [f"record_{name}" for name in scope.key]
-    timeless = ibis.ifelse(_.captured_at.isnull(), 1, 0).max() == 1
-    events = owned.group_by([*ids, *EVENT]).agg(
-        copies=_.count(),
-        captured_at=_.captured_at.min(),
-        # A receipt without a time stays one, whatever the time of its repetition.
-        heard_at=ibis.ifelse(timeless, ibis.null(INSTANT), _.captured_at.min()),
-        signature=_.signature.max(),
-        # A repetition changes no verdict, so not even one that somebody else has sent.
-        bad_signature=_is_bad().all(),
-        ambiguous_account=_.ambiguous_account.any(),
-    )
-    told = _with_country(events).mutate(
-        receipt_class=_class(_.status),
-        happened_at=ibis.coalesce(_.pushed_at, _.heard_at),
-        outcome=_outcome_bit(_.status),
-    )
-    latest_first = ibis.window(
-        group_by=ids,
-        order_by=[
-            ibis.asc(_.bad_signature),
-            ibis.desc(_.receipt_class),
-            ibis.desc(_.happened_at, nulls_first=False),
-            *(ibis.desc(_[name], nulls_first=False) for name in _TIE_BREAKERS),
-        ],
-    )
     not_final_at = ibis.ifelse(_.receipt_class == 0, _.happened_at, ibis.null(INSTANT))
     final_at = ibis.ifelse(_.receipt_class > 0, _.happened_at, ibis.null(INSTANT))
     together = (
-        told.mutate(rank=ibis.row_number().over(latest_first))
+        _events(owned, ids)
         .group_by(ids)
         .agg(
+            # So the engine can write aside what it holds; the row with the greatest rank it cannot.
             **{f"deciding_{n}": _[n].max(where=_.rank == 0) for n in (*_DECIDING, "country")},
             receipts=_.copies.sum().cast("int32"),
             events=_.count().cast("int32"),
-            outcomes=bit_or(_.outcome),
+            outcomes=bit_or(_outcome_bit(_.status)),
             out_of_order=(not_final_at.max() > final_at.min()).fill_null(NO),
             bad_signature=_.bad_signature.any(),
             ambiguous_account=_.ambiguous_account.any(),
@@ -233,6 +209,35 @@ def _several(records: ibis.Table, receipts: ibis.Table, scope: Scope) -> ibis.Ta
         receipts=_.receipts,
         duplicates=(_.receipts - _.events).cast("int32"),
         **{name: shown.get(name, _[name]) for name in (*_SPANS, *_FLAGS)},
+    )
+
+
+def _events(owned: ibis.Table, ids: list[str]) -> ibis.Table:
+    """Receipts without their repetitions: `copies` of each, and its `rank` with its message (0:
+    it decides)."""
+    timeless = ibis.ifelse(_.captured_at.isnull(), 1, 0).max() == 1
+    events = owned.group_by([*ids, *(name for name in EVENT if name != "message_id")]).agg(
+        copies=_.count(),
+        captured_at=_.captured_at.min(),
+        # A receipt without a time stays one, whatever the time of its repetition.
+        heard_at=ibis.ifelse(timeless, ibis.null(INSTANT), _.captured_at.min()),
+        # A repetition changes no verdict, so not even one that somebody else has sent.
+        bad_signature=_is_bad().all(),
+        ambiguous_account=_.ambiguous_account.any(),
+    )
+    latest_first = ibis.window(
+        group_by=ids,
+        order_by=[
+            ibis.asc(_.bad_signature),
+            ibis.desc(_.receipt_class),
+            ibis.desc(_.happened_at, nulls_first=False),
+            *(ibis.desc(_[name], nulls_first=False) for name in _TIE_BREAKERS),
+        ],
+    )
+    return (
+        _with_country(events)
+        .mutate(receipt_class=_class(_.status), happened_at=ibis.coalesce(_.pushed_at, _.heard_at))
+        .mutate(rank=ibis.row_number().over(latest_first))
     )
 
 
