@@ -21,7 +21,14 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from reconcile.engine import LEAST_MEMORY, bytes_of, memory_of, quote, threads_of
+from reconcile.engine import (
+    LEAST_MEMORY,
+    bytes_of,
+    memory_of,
+    prove_writable,
+    quote,
+    threads_of,
+)
 from reconcile.errors import InputError
 from reconcile.store import ROW_GROUP_ROWS, Store, copying, disk
 from reconcile.tables import Table, file_metadata
@@ -142,16 +149,30 @@ def _mb(size: int) -> str:
 
 
 def aside(store: Store, temp_directory: Path | None) -> Path:
-    """Where a store's spans lie while they are judged, whoever else uses the same place."""
+    """Where what a run cannot hold in memory lies meanwhile, whoever else uses the same place."""
     if temp_directory is None:
-        return store.staging / "cut"
+        return store.work / "aside"
     own = hashlib.sha256(str(store.root.absolute()).encode()).hexdigest()[:12]
     return temp_directory / f"reconcile-{own}"
 
 
-def clear(store: Store, temp_directory: Path | None) -> None:
-    """Removes what a run that was stopped has left aside; the store is held by this one."""
-    shutil.rmtree(aside(store, temp_directory), ignore_errors=True)
+@contextmanager
+def room(store: Store, temp_directory: Path | None) -> Iterator[Path]:
+    """That place, empty: what a run that was killed has left there goes. The store must be held.
+
+    Raises:
+        DiskError: nothing can be written there.
+    """
+    if temp_directory:
+        prove_writable(temp_directory)
+    folder = aside(store, temp_directory)
+    shutil.rmtree(folder, ignore_errors=True)
+    with disk(folder):
+        folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -78,13 +78,13 @@ def opened(
     settings: Settings, as_of: datetime, progress: Progress, *, given: bool = True
 ) -> Iterator[Run]:
     """A locked store, an engine within its limits, and the ledger."""
-    from reconcile import border, cutting, engine
+    from reconcile import border, cutting
 
     store = Store.open(settings.store, create=True)
-    with store.lock(settings.lock_expiry), _engine(settings, store) as con:
-        if settings.temp_directory:
-            engine.prove_writable(settings.temp_directory)
-        cutting.clear(store, settings.temp_directory)
+    with (
+        store.lock(settings.lock_expiry), cutting.room(store, settings.temp_directory) as room,
+        _engine(settings, room / "spill") as con,
+    ):  # fmt: skip
         stopped = store.unfinished()
         if stopped and not given and stopped["as_of"][:10] == iso(as_of)[:10]:
             as_of = parse_moment(stopped["as_of"])
@@ -102,16 +102,15 @@ def looked_at(settings: Settings, as_of: datetime) -> Iterator[Run]:
     store = Store(settings.store)
     if store.is_begun:
         store = Store.open(settings.store)
-    with _engine(settings, store) as con:
+    with _engine(settings, settings.temp_directory or store.work / "spill") as con:
         yield Run(settings, store, con, store.ledger(), as_of, lambda *_: None)
 
 
 @contextmanager
-def _engine(settings: Settings, store: Store) -> Iterator[Backend]:
+def _engine(settings: Settings, spill: Path) -> Iterator[Backend]:
     from reconcile import engine
 
     memory = settings.memory_limit or engine.half_of_memory()
-    spill = settings.temp_directory or store.work / "spill"
     con = engine.connect(memory, settings.threads, spill)
     try:
         with engine.within_limits(spill):

@@ -64,9 +64,7 @@ def judged(
         assert min(used) > 5
     monkeypatch.undo()
     con.disconnect()
-    assert not [
-        path for path in store.staging.rglob("*") if {"cut", "spans"} & {*path.parts[-3:-1]}
-    ]
+    assert not [path for path in (store.work / "aside").rglob("*") if path.is_file()]
     return store
 
 

@@ -143,13 +143,19 @@ def test_temp_directory_that_is_none(
 
 
 def test_what_a_stopped_run_left_goes(configure: Any, tmp_path: Path) -> None:
-    """The next run removes what this store had aside, and no other's."""
+    """The next run removes what this store had aside, spilled or cut, and no other's."""
     mine = configure(temp_directory=tmp_path / "temp")
     store = Store.open(mine.store, create=True)
     own = cutting.aside(store, mine.temp_directory)
     other = cutting.aside(Store(tmp_path / "other"), mine.temp_directory)
     for folder in (own, other):
         (folder / "records").mkdir(parents=True)
-    with opened(mine, START_AT, lambda *_: None):
-        assert not own.exists()
+    with opened(mine, START_AT, lambda *_: None) as this:
+        assert not list(own.iterdir())
+        [spill] = this.con.con.execute("SELECT current_setting('temp_directory')").fetchone()
+        assert Path(spill).parent == own
+        this.con.con.execute("SET memory_limit = '20MB'; SET threads = 1")
+        this.con.con.execute("CREATE TABLE t AS SELECT hash(range) AS a FROM range(10_000_000)")
+        assert list(own.rglob("*.tmp"))
     assert (other / "records").exists()
+    assert not own.exists()
