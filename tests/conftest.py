@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +20,10 @@ from reconcile.settings import Account, Settings
 AS_OF = datetime(2026, 2, 1, tzinfo=UTC)
 KEY = "a key for tests only, 32 letters"
 Configure = Callable[..., Settings]
+
+# Whoever is started in the background may be told to ignore it, and would tell what it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
