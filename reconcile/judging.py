@@ -406,13 +406,12 @@ def _write_judged(bench: Bench, view: str, day: date) -> Staged:
         if spans != cutting.ALL:
             cut = cutting.cut(con, records, spans, aside / "records", NOT_JUDGED)
             own = cuts.enter_context(cut)
-        pairs = [{"records_of_day": mine, "receipts_in_reach": theirs}
-                 for mine, theirs in zip(own, heard, strict=True)]  # fmt: skip
-        if spans == cutting.ALL:
+            pairs = [{"records_of_day": mine, "receipts_in_reach": theirs}
+                     for mine, theirs in zip(own, heard, strict=True)]  # fmt: skip
+            rows = _write_in_spans(bench, view, path, pairs)
+        else:
             bench.lay("receipts_in_reach", *heard)
             rows = _write_verdicts(bench, view, path)
-        else:
-            rows = _write_in_spans(bench, view, path, pairs)
     bench.lay("records_of_day", records)
     bench.lay("receipts_in_reach", receipts)
     return Staged(VERDICTS.name, str(day), path, rows)
