@@ -17,6 +17,7 @@ from reconcile.tables import (
     PERCENTILES,
     REASONS,
     SUMMARY,
+    one_of,
     small_table,
 )
 from reconcile.vocabulary import RULES_VERSION
@@ -216,7 +217,7 @@ def rates(name: str, k: Any, n: Any) -> dict[str, Any]:
 
 
 def _ended(status: Any) -> Any:
-    return ibis.ifelse(status.isin(words.DEFINITE), status, ibis.null(str))
+    return ibis.ifelse(one_of(status, words.DEFINITE), status, ibis.null(str))
 
 
 def _spent(where: Any = None) -> Any:

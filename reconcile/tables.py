@@ -8,7 +8,7 @@ does not keep it. Times are UTC instants (`timestamp[us, UTC]`, whole millisecon
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -599,3 +599,10 @@ def small_table(mapping: Mapping[str, str], key: str, value: str) -> ibis.Table:
     import ibis
 
     return ibis.memtable(pa.table({key: list(mapping), value: list(mapping.values())}))
+
+
+def one_of(value: ibis.Value, known: Iterable[str]) -> ibis.Value:
+    """Whether a text is one of a few: by comparisons, since engines make a join of a long IN."""
+    import ibis
+
+    return ibis.or_(*(value == word for word in known))

@@ -18,16 +18,16 @@ from reconcile.sandbox.protocol import Query
 from reconcile.sandbox.world import World
 from reconcile.settings import Settings
 from reconcile.store import Store
-from reconcile.tables import RECEIPTS, RECORDS
+from reconcile.tables import ORPHANS, RECEIPTS, RECORDS, SUMMARY, VERDICTS
 from tests.benchmarks.traffic import SEED, prepare
 
 MESSAGES, CHUNK = 6_000, 2_000
 AS_OF = mature_at(START, 1)
 
 
-def made(folder: Path, chunk: int) -> Store:
+def made(folder: Path, chunk: int, other_days: int = 0) -> Store:
     folder.mkdir()
-    prepare(folder, MESSAGES, chunk)
+    prepare(folder, MESSAGES, chunk, other_days=other_days)
     return Store.open(folder / "store")
 
 
@@ -113,3 +113,25 @@ def test_what_is_made_does_not_depend_on_threads(in_three: Store, tmp_path: Path
         for day in in_three.days(table):
             paths = (in_three.path(table, day), Store.open(tmp_path / "store").path(table, day))
             assert len({path.read_bytes() for path in paths}) == 1
+
+
+def test_other_days_are_of_other_messages(in_three: Store, tmp_path: Path, con: Any) -> None:
+    """Records before the day and receipts after it come on top, and change nothing of the day."""
+    crowded = made(tmp_path / "crowded", CHUNK, other_days=2)
+    before, after = (rows(store, RECEIPTS) for store in (in_three, crowded))
+    first, *later = sorted(before)
+    assert [after[day] - before[day] for day in later[:2]] == [before[first]] * 2
+    assert list(rows(crowded, RECORDS).values()) == [MESSAGES] * 3
+    stores = (in_three, crowded)
+    for store in stores:
+        ours, settings = frozenset({ACCOUNT.api_key}), Settings(store=store.root)
+        with judging.Bench(store, con, store.ledger(), settings, AS_OF, ours) as bench:
+            judging.judge_day(bench, START, covered=True)
+    for table in (VERDICTS, ORPHANS, SUMMARY):
+        assert differences(*stores, table) == []
+
+
+def rows(store: Store, table: Any) -> dict[str, int]:
+    """How many rows each partition has."""
+    told = {day: f"SELECT count(*) FROM ({store.query(table, [day])})" for day in store.days(table)}
+    return {day: (duckdb.sql(query).fetchone() or (0,))[0] for day, query in told.items()}

@@ -16,6 +16,7 @@ from reconcile import vocabulary as words
 from reconcile.judge.outages import ended_in
 from reconcile.judge.pair import NO, epoch_ms
 from reconcile.judge.rules import CONTRADICTIONS
+from reconcile.tables import one_of
 
 # Bins of delivery time: eight an octave, so that 60 s is an edge. In units of 60 s / 8192 (7 ms)
 # all edges are whole numbers; what is shorter than eight units is in the first bin.
@@ -43,7 +44,7 @@ def counts(verdicts: ibis.Table, outages: ibis.Table, converted: ibis.Table) -> 
     """
     told = _.seen & _.verdict.notin(("pending", "not_expected"))
     soon = _.seen & (_.took_ms < SOON_MS).fill_null(NO)
-    contradicts = reduce(or_, (_.reasons.contains(rule.name) for rule in CONTRADICTIONS))
+    contradicts = _says(*(rule.name for rule in CONTRADICTIONS))
     quick = (_.took_ms < SLOW_MS).fill_null(NO)
     money = {
         "spend": None,
@@ -72,7 +73,7 @@ def counts(verdicts: ibis.Table, outages: ibis.Table, converted: ibis.Table) -> 
             ended_soon=_.count(where=soon & (_.is_delivered | _.is_failed)),
             failed_soon=_.count(where=soon & _.is_failed),
             delivered_quickly=_.count(where=_.is_delivered & quick),
-            too_fast=_.count(where=_.is_delivered & _.reasons.contains("too_fast")),
+            too_fast=_.count(where=_.is_delivered & _says("too_fast")),
             converted=_.count(where=_.is_delivered & _.converted_id.notnull()),
             **{
                 name: _.record_price.sum(where=where).fill_null(0).cast("decimal(38, 8)")
@@ -144,5 +145,11 @@ def _looked_at(verdicts: ibis.Table, outages: ibis.Table) -> ibis.Table:
     )
 
 
+def _says(*reasons: str) -> ibis.Value:
+    """Whether a message has one of these reasons; most have none at all, and are not searched."""
+    found = reduce(or_, (_.reasons.contains(reason) for reason in reasons))
+    return ibis.ifelse(_.reasons.length() == 0, NO, found)
+
+
 def _definite(status: ibis.Value) -> ibis.Value:
-    return ibis.ifelse(status.isin(words.DEFINITE), status, ibis.null(str))
+    return ibis.ifelse(one_of(status, words.DEFINITE), status, ibis.null(str))

@@ -19,9 +19,15 @@ NEAR_MS = 72 * 3_600_000
 
 
 def unjoined(receipts: ibis.Table, records: ibis.Table, scope: Scope) -> ibis.Table:
-    """The receipts, as known at as_of, whose message id no record has."""
+    """The receipts, as known at as_of, whose message id no record has.
+
+    Their ids first, in columns of their own: of a large day the engine has to write aside what it
+    joins.
+    """
     ids = records.filter(_.received_at <= scope.moment).select(record_message_id="message_id")
-    return receipts_known(receipts, scope).anti_join(ids, [("message_id", "record_message_id")])
+    heard = receipts_known(receipts.select("message_id", "captured_at", "pushed_at"), scope)
+    lone = heard.anti_join(ids, [("message_id", "record_message_id")]).select(lone="message_id")
+    return receipts_known(receipts, scope).semi_join(lone, [("message_id", "lone")])
 
 
 def orphans(

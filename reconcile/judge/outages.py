@@ -15,6 +15,7 @@ from reconcile import vocabulary as words
 from reconcile.judge.pair import NO, epoch_ms, instant_ms
 from reconcile.judge.rules import OUTAGE
 from reconcile.moments import Moment
+from reconcile.tables import one_of
 
 REPLACES = "lost_webhook"
 BIN_MS = 5 * 60_000
@@ -29,8 +30,8 @@ def outages(verdicts: ibis.Table, as_of: Moment, grace: timedelta) -> ibis.Table
     grace is over.
     """
     until = instant_ms(as_of) - round(grace.total_seconds() * 1000)
-    due = verdicts.filter(_.record_status.isin(words.FINAL), _ended_ms() <= until)
-    lacks = _.receipt_status.notin(words.FINAL).fill_null(ibis.literal(value=True))
+    due = verdicts.filter(one_of(_.record_status, words.FINAL), _ended_ms() <= until)
+    lacks = (~one_of(_.receipt_status, words.FINAL)).fill_null(ibis.literal(value=True))
     bins = due.group_by(bin=ended_in()).agg(
         messages=_.count(),
         lacking=_.count(where=lacks),

@@ -16,7 +16,7 @@ from ibis import _
 
 from reconcile import vocabulary as words
 from reconcile.moments import INSTANT, Moment, instant
-from reconcile.tables import RECEIPTS, small_table
+from reconcile.tables import RECEIPTS, one_of, small_table
 
 # A receipt may seem this much older than its message: clocks differ.
 PUSHED_EARLY_MS = 60_000
@@ -44,6 +44,11 @@ NO = ibis.literal(value=False)
 @ibis.udf.scalar.builtin(signature=((INSTANT,), dt.int64))
 def epoch_ms(moment):  # type: ignore[no-untyped-def] # a declaration: the engine has the body
     """Milliseconds since 1970-01-01 UTC."""
+
+
+@ibis.udf.scalar.builtin(name="hash", signature=((dt.string,), dt.int64))
+def hash_of(text):  # type: ignore[no-untyped-def] # likewise: Ibis makes a signed one by way of text
+    """A number of a text, whatever the engine makes of it."""
 
 
 @ibis.udf.agg.builtin(signature=((dt.int64,), dt.int64))
@@ -97,7 +102,7 @@ def pair(records: ibis.Table, receipts: ibis.Table, scope: Scope) -> ibis.Table:
         `bad_signature`, `outcomes_differ`, `out_of_order`, `ambiguous_account`; `same_country`
         says that of the deciding receipt.
     """
-    busy, among = _busy(records, receipts, scope), [(_.message_id.hash(), "busy")]
+    busy, among = _busy(records, receipts, scope), [(hash_of(_.message_id), "busy")]
     own = records.filter(_.received_at <= scope.moment)
     single = _single(own, receipts.anti_join(busy, among), scope)
     several = _several(own, receipts.semi_join(busy, among), scope)
@@ -151,7 +156,7 @@ def _busy(records: ibis.Table, receipts: ibis.Table, scope: Scope) -> ibis.Table
     heard = receipts_known(receipts.select("message_id", "captured_at", "pushed_at"), scope)
     found = [heard, records] if scope.several_owners else [heard]
     often = [
-        table.select(busy=_.message_id.hash()).group_by("busy").having(_.count() > 1).agg()
+        table.select(busy=hash_of(_.message_id)).group_by("busy").having(_.count() > 1).agg()
         for table in found
     ]
     return often[0] if len(often) == 1 else often[0].union(often[1], distinct=True)
@@ -164,8 +169,12 @@ def _single(records: ibis.Table, receipts: ibis.Table, scope: Scope) -> ibis.Tab
         Columns as `_several` has them.
     """
     heard = _with_country(_attached(records, receipts_known(receipts, scope), scope))
-    ends = {f"{end}_{n}": _[n] for end in ("least", "most") for n in ("recipient", "country")}
-    shown = ends | {"first_pushed_at": _.pushed_at, "bad_signature": _is_bad()}
+    shown: dict[str, ibis.Value] = {
+        "least_recipient": _.recipient, "least_country": _.country,
+        # The least is all there is; the engine has to hold every text that it is given.
+        "most_recipient": ibis.null(str), "most_country": ibis.null(str),
+        "first_pushed_at": _.pushed_at, "bad_signature": _is_bad(),
+    }  # fmt: skip
     return heard.select(
         **_named(scope),
         receipts=ibis.literal(1, "int32"),
@@ -301,7 +310,7 @@ def _other(least: ibis.Value, most: ibis.Value, own: ibis.Value) -> ibis.Value:
 
 def _class(status: ibis.Deferred) -> ibis.Value:
     """2 for a definite status, 1 for `unknown`, 0 for one that is not final, and for none."""
-    return ibis.cases((status.isin(words.DEFINITE), 2), (status == words.UNKNOWN, 1), else_=0)
+    return ibis.cases((one_of(status, words.DEFINITE), 2), (status == words.UNKNOWN, 1), else_=0)
 
 
 def _outcome_bit(status: ibis.Deferred) -> ibis.Value:

@@ -21,7 +21,7 @@ from reconcile import vocabulary as words
 from reconcile.capabilities import ALL_NETWORKS, Capability
 from reconcile.judge.pair import NO, epoch_ms, instant_ms
 from reconcile.moments import Moment
-from reconcile.tables import small_table
+from reconcile.tables import one_of, small_table
 
 Holds = Callable[[Any, "Limits"], ibis.Value]
 
@@ -167,7 +167,7 @@ def judge(pairs: ibis.Table, limits: Limits) -> ibis.Table:
         The pairs with `end` (the outcome to speak of, or null), `verdict` and `reasons`.
     """
     stated = _states(pairs, limits)
-    bits = [rule.holds(_, limits).fill_null(NO).cast("int32") * _BIT[rule.name] for rule in RULES]
+    bits = [ibis.ifelse(rule.holds(_, limits), _BIT[rule.name], 0) for rule in RULES]
     # The join with the grid stands after all costly expressions and before all uses of them:
     # engines merge neighbouring projections, and would compute each one again at every use.
     placed = (
@@ -219,8 +219,8 @@ def _states(pairs: ibis.Table, limits: Limits) -> ibis.Table:
         ),
         error_unheard_of=_error_unheard_of(),
         status_unheard_of=(
-            _.status.notin(words.STATUSES).fill_null(NO)
-            | _.receipt_status.notin(words.STATUSES).fill_null(NO)
+            (~one_of(_.status, words.STATUSES)).fill_null(NO)
+            | (~one_of(_.receipt_status, words.STATUSES)).fill_null(NO)
         ),
         expired=((_.status == "expired").fill_null(NO) | (_.receipt_status == "expired").fill_null(NO)),
         record_end=_end(_.status),
@@ -289,7 +289,7 @@ def _end(status: ibis.Deferred) -> ibis.Value:
     """A definite status, `read` as delivered; null for all others."""
     return ibis.cases(
         (status.isin(("delivered", "read")), "delivered"),
-        (status.isin(words.DEFINITE), status),
+        (one_of(status, words.DEFINITE), status),
         else_=ibis.null(str),
     )
 
@@ -298,7 +298,7 @@ def _error_unheard_of() -> ibis.Value:
     code = _.receipt_error_code
     of_messages = code.try_cast("int64") >= words.MESSAGES_ERROR_CODES_FROM
     return (
-        code.notin(tuple(words.ERROR_CODES))
+        ~one_of(code, words.ERROR_CODES)
         & ~((_.receipt_product == "MESSAGES") & of_messages.fill_null(NO))
     ).fill_null(NO)
 

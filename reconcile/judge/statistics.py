@@ -27,7 +27,7 @@ LEAST_RHO, MOST_RHO = 1e-4, 0.5
 # How far the networks of a country differ, as the precision of a beta distribution.
 LEAST_SPREAD, MOST_SPREAD = 2.0, 2000.0
 LEAST_SHARE = 1e-5
-TERMS_END, TERMS_AT_ONCE = 1e-8, 64
+TERMS_END, TERMS_AT_ONCE, MOST_TERMS = 1e-8, 64, 1 << 16
 # More likely than that, nobody asks how likely exactly.
 OFTEN = 0.02
 
@@ -172,8 +172,9 @@ def _sum_down(k: Whole, n: Whole, a: Floats, b: Floats) -> Floats:
     term: Floats = np.exp(log + betaln(at + a, size - at + b) - betaln(a, b))
     total = term.copy()
     going = np.flatnonzero(at > 0)
-    steps = np.arange(TERMS_AT_ONCE)
+    at_once = TERMS_AT_ONCE
     while len(going):
+        steps = np.arange(at_once)
         here, full = at[going, None] - steps, size[going, None]
         ends, here = here <= 0, np.maximum(here, 1)
         above, below = b[going, None], a[going, None]
@@ -182,11 +183,13 @@ def _sum_down(k: Whole, n: Whole, a: Floats, b: Floats) -> Floats:
         terms = term[going, None] * np.cumprod(ratio, axis=1)
         total[going] += terms.sum(1)
         term[going] = terms[:, -1]
-        at[going] -= TERMS_AT_ONCE
+        at[going] -= at_once
         # What is left is less than a geometric row; where terms still grow, none may be left out.
         rest = term[going] * at[going]
         still = (rest > TERMS_END * total[going]) | (ratio[:, -1] >= 1)
         going = going[(at[going] > 0) & still]
+        # The few that go far, each by ever more terms at once.
+        at_once = max(at_once, min(2 * at_once, MOST_TERMS // max(len(going), 1)))
     return total
 
 

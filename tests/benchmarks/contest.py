@@ -56,10 +56,10 @@ class Day:
         ]  # fmt: skip
 
 
-def make(folder: Path, messages: int) -> Day:
-    """A day of so many messages, in a new folder."""
+def make(folder: Path, messages: int, other_days: int = 0) -> Day:
+    """A day of so many messages, in a new folder, and receipts of so many days after it."""
     folder.mkdir()
-    told = json.loads(python(HERE / "traffic.py", folder, messages))
+    told = json.loads(python(HERE / "traffic.py", folder, messages, "--other-days", other_days))
     named = {name: told[name] for name in ("receipts", "day", "as_of", "account")}
     return Day(folder, messages, **named)
 

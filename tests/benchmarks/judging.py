@@ -42,7 +42,9 @@ def main() -> None:
         for messages in told.messages:
             folder = Path(scratch, str(messages))
             programs = WITH_NETWORKS if told.alone else PROGRAMS | WITH_NETWORKS
-            tables += judging(folder, messages, programs, told.runs, told.memory_limit)
+            say(f"{messages}: making the traffic")
+            day = contest.make(folder, messages, told.other_days)
+            tables += judging(day, programs, told.runs, told.memory_limit)
             shutil.rmtree(folder)
     print("| messages | program | median s | × ours | µs each | peak MB |")
     print("|---:|---|---:|---:|---:|---:|")
@@ -51,12 +53,9 @@ def main() -> None:
     print(*starts(), sep="\n")
 
 
-def judging(
-    folder: Path, messages: int, programs: dict[str, str], runs: int, memory_limit: str
-) -> list[str]:
+def judging(day: contest.Day, programs: dict[str, str], runs: int, memory_limit: str) -> list[str]:
     """Rows of the table for one size: medians of interleaved runs."""
-    say(f"{messages}: making the traffic")
-    day = contest.make(folder, messages)
+    messages = day.messages
     calls = {name: day.call(script, memory_limit) for name, script in programs.items()}
     if "ours" in calls:
         _compare(day, calls)
@@ -110,6 +109,7 @@ def _told() -> argparse.Namespace:
     parser.add_argument("--messages", type=int, nargs="+", default=[1_000_000, 5_000_000])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--memory-limit", default="1500MB", help="for ours and (b)")
+    parser.add_argument("--other-days", type=int, default=0, help="also in reach (8 at night)")
     parser.add_argument("--alone", action="store_true", help="only ours, and networks")
     parser.add_argument("--folder", type=Path, help="where to make a scratch folder")
     return parser.parse_args()

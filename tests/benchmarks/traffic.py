@@ -34,6 +34,7 @@ from reconcile.sandbox.generate import ACCOUNT, START, Chunk, make, mature_at, p
 from reconcile.settings import Settings
 from reconcile.store import ROW_GROUP_ROWS, Staged, Store, proven
 from reconcile.tables import RECEIPTS, RECORDS, Table
+from tests.benchmarks.crowd import crowd
 from tests.benchmarks.growing import Growing
 from tests.benchmarks.traffic_contract import Hidden, Rows, Source, file_of, lines_before, rows_of
 
@@ -42,7 +43,9 @@ CHUNK = 2 * ROW_GROUP_ROWS
 MEMORY = "500MB"  # for the engine, which only hashes
 
 
-def prepare(folder: Path, messages: int, chunk: int = CHUNK, threads: int = 1) -> dict[str, object]:
+def prepare(
+    folder: Path, messages: int, chunk: int = CHUNK, threads: int = 1, other_days: int = 0
+) -> dict[str, object]:
     """Generates one day of messages and fills the store in `folder/store`.
 
     Args:
@@ -50,6 +53,8 @@ def prepare(folder: Path, messages: int, chunk: int = CHUNK, threads: int = 1) -
         messages: how many.
         chunk: how many are made at once.
         threads: how many chunks are made side by side; one more thread writes.
+        other_days: of how many days before it there are records, too, and of how many after
+            it receipts.
     """
     as_of = mature_at(START, 1)
     key = folder / "pii.key"
@@ -71,9 +76,14 @@ def prepare(folder: Path, messages: int, chunk: int = CHUNK, threads: int = 1) -
         parts = [(RECORDS, str(START), own), *((RECEIPTS, day, heard[day]) for day in heard)]
         staged = [_staged(con, table, day, file) for table, day, file in parts]
         store.publish(staged)
+        others = crowd(store, con, START, other_days, as_of)
+        days = sorted({p.day for p in [*staged, *others] if p.table == RECEIPTS.name})
+        [receipts] = con.con.execute(
+            f"SELECT count(*) FROM ({store.query(RECEIPTS, days)})"
+        ).fetchone()
         ledger = store.ledger()
-        ledger.receipt_days = {day: _captured_span(store, con, day) for day in sorted(heard)}
-        ledger.changed = sorted(heard)
+        ledger.receipt_days = {day: _captured_span(store, con, day) for day in days}
+        ledger.changed = days
         store.save(ledger)
     con.disconnect()
     shutil.rmtree(store.staging, ignore_errors=True)
@@ -81,7 +91,7 @@ def prepare(folder: Path, messages: int, chunk: int = CHUNK, threads: int = 1) -
         "day": str(START),
         "as_of": iso(as_of),
         "account": ACCOUNT.api_key,
-        "receipts": sum(part.rows for part in staged[1:]),
+        "receipts": receipts,
     }
 
 
@@ -125,9 +135,10 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("messages", type=int)
     parser.add_argument("--threads", type=int, default=min(os.cpu_count() or 1, 2))
+    parser.add_argument("--other-days", type=int, default=0, help="also around it")
     asked = parser.parse_args()
     begun = time.perf_counter()
-    told = prepare(asked.folder, asked.messages, threads=asked.threads)
+    told = prepare(asked.folder, asked.messages, threads=asked.threads, other_days=asked.other_days)
     peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     took = {"seconds": time.perf_counter() - begun, "peak_mb": peak_kb / 1024}
     print(json.dumps(told | took))
