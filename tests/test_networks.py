@@ -186,6 +186,20 @@ def test_tails() -> None:
         assert (ours[exact < 0.005] < 0.02).all()
 
 
+def test_tails_of_large_networks() -> None:
+    """A hundred thousand terms are summed as exactly as few: each block goes on with the last."""
+    n, mean, precision = np.full(8, 4_000_000), np.full(8, 0.1), np.full(8, 2000.0)
+    apart = np.sqrt(0.1 * 0.9 / 2001) * np.linspace(2.8, 4.2, 8)
+    k = (n * (mean - apart)).astype(np.int64)
+    assert k.min() > 4 * stats.MOST_TERMS
+    exact = betabinom.cdf(k, n, mean * precision, (1 - mean) * precision)
+    assert exact.max() < 0.005
+    found = stats.lower_tail(k, n, mean, precision)
+    assert found == pytest.approx(exact, rel=1e-4)
+    alone = [stats.lower_tail(k[[i]], n[[i]], mean[[i]], precision[[i]])[0] for i in range(8)]
+    assert found == pytest.approx(alone, rel=1e-7)
+
+
 def test_benjamini_hochberg() -> None:
     """The example of Benjamini and Hochberg's paper (1995): four of fifteen are found."""
     p = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262,

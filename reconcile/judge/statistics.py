@@ -27,6 +27,7 @@ LEAST_RHO, MOST_RHO = 1e-4, 0.5
 # How far the networks of a country differ, as the precision of a beta distribution.
 LEAST_SPREAD, MOST_SPREAD = 2.0, 2000.0
 LEAST_SHARE = 1e-5
+# Terms of a sum: how little may be left out; how many of each are made at first, of all at most.
 TERMS_END, TERMS_AT_ONCE, MOST_TERMS = 1e-8, 64, 1 << 16
 # More likely than that, nobody asks how likely exactly.
 OFTEN = 0.02

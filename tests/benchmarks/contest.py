@@ -57,7 +57,7 @@ class Day:
 
 
 def make(folder: Path, messages: int, other_days: int = 0) -> Day:
-    """A day of so many messages, in a new folder, and receipts of so many days after it."""
+    """A day of so many messages, in a new folder, among so many days before and after it."""
     folder.mkdir()
     told = json.loads(python(HERE / "traffic.py", folder, messages, "--other-days", other_days))
     named = {name: told[name] for name in ("receipts", "day", "as_of", "account")}
