@@ -8,7 +8,6 @@ span is, put together, what one judging of them all would have been.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -21,16 +20,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from reconcile.engine import (
-    LEAST_MEMORY,
-    bytes_of,
-    memory_of,
-    prove_writable,
-    quote,
-    threads_of,
-)
+from reconcile.engine import LEAST_MEMORY, bytes_of, memory_of, quote, threads_of
 from reconcile.errors import InputError
-from reconcile.store import ROW_GROUP_ROWS, Store, copying, disk
+from reconcile.store import ROW_GROUP_ROWS, copying, disk
 from reconcile.tables import Table, file_metadata
 
 if TYPE_CHECKING:
@@ -42,10 +34,10 @@ BYTES_AT_ONCE, BYTES_IN_A_SPAN = 200, 2500
 # Judging at once takes this besides, whatever the day (200,000 messages: 200 MB with one thread,
 # 250 MB with two; in spans they were judged in 130 MB with either).
 BESIDES, BESIDES_A_THREAD = 128_000_000, 48_000_000
-# While a day is cut, each thread holds a file of every span (200,000 messages with two threads: 21
-# spans were cut within 100 MB, 34 not within 60 MB, 81 not within 100 MB).
-BYTES_A_FILE, BESIDES_CUTTING = 1 << 20, 32_000_000
-# At the least so many bytes are aside for each record and receipt (measured: 48).
+# With less for each message a day would be cut into too many spans, and each of them into too many
+# files: of 100 million messages 225 and 180 with 1 GB, and four times as many of both with 500 MB.
+BYTES_TO_CUT = 10
+# At the least so many bytes are aside for each record and receipt (measured: 50 and 60).
 BYTES_ASIDE = 32
 # With more receipts in reach for each record than this, the day's are put aside first, and judged
 # alone (measured with nine days' at hand: tests/benchmarks/HISTORY.md). A message has 1.2 or so.
@@ -81,7 +73,7 @@ def spans_of(con: Backend, records: str) -> tuple[Span, ...]:
     threads = min(threads_of(con), math.ceil(rows / ROW_GROUP_ROWS))
     if rows * BYTES_AT_ONCE + BESIDES + threads * BESIDES_A_THREAD <= memory:
         return ALL
-    _refuse_too_little(memory, rows, threads_of(con))
+    _refuse_too_little(memory, rows)
     wanted = math.ceil(rows * BYTES_IN_A_SPAN / memory)
     every = max(rows // (wanted * SAMPLE), 1)
     sample = con.con.execute(
@@ -101,19 +93,17 @@ def joining(receipts: str, records: str) -> str:
     return f"SELECT * FROM ({receipts}) SEMI JOIN ({records}) USING (message_id)"
 
 
-def least_memory(rows: int, threads: int) -> int:
+def least_memory(rows: int) -> int:
     """Bytes of memory without which a day of so many messages cannot even be cut."""
-    files = math.sqrt(rows * BYTES_IN_A_SPAN * threads * BYTES_A_FILE)
-    return max(round(BESIDES_CUTTING + files), bytes_of(LEAST_MEMORY) or 0)
+    return max(rows * BYTES_TO_CUT, bytes_of(LEAST_MEMORY) or 0)
 
 
-def _refuse_too_little(memory: int, rows: int, threads: int) -> None:
-    least = least_memory(rows, threads)
+def _refuse_too_little(memory: int, rows: int) -> None:
+    least = least_memory(rows)
     if memory < least * 0.98:  # the engine tells its limit rounded
-        fewer = f", or threads = 1 and {_mb(least_memory(rows, 1))}" if threads > 1 else ""
         raise InputError(
-            f"a day of {rows:,} messages does not fit in memory ({_mb(memory)} for {threads} "
-            f"threads): raise memory_limit to {_mb(least)} or more{fewer}"
+            f"a day of {rows:,} messages does not fit in memory ({_mb(memory)}): raise "
+            f"memory_limit to {_mb(least)} or more"
         )
 
 
@@ -146,79 +136,6 @@ def _count(con: Backend, query: str) -> int:
 def _mb(size: int) -> str:
     """A size as a setting takes it."""
     return f"{math.ceil(size / 1e6)}MB"
-
-
-def aside(store: Store, temp_directory: Path | None) -> Path:
-    """Where what a run cannot hold in memory lies meanwhile, whoever else uses the same place."""
-    if temp_directory is None:
-        return store.work / "aside"
-    own = hashlib.sha256(str(store.root.absolute()).encode()).hexdigest()[:12]
-    return temp_directory / f"reconcile-{own}"
-
-
-@contextmanager
-def room(store: Store, temp_directory: Path | None) -> Iterator[Path]:
-    """That place, empty: what a run that was killed has left there goes. The store must be held.
-
-    Raises:
-        DiskError: nothing can be written there.
-    """
-    if temp_directory:
-        prove_writable(temp_directory)
-    folder = aside(store, temp_directory)
-    shutil.rmtree(folder, ignore_errors=True)
-    with disk(folder):
-        folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def cut(
-    con: Backend, query: str, spans: tuple[Span, ...], folder: Path, blank: Iterable[str] = ()
-) -> Iterator[list[str]]:
-    """Writes the rows of a query aside, once, so that each span reads its own alone.
-
-    Args:
-        con, query, spans, folder: what is cut, and where to; what the folder holds goes.
-        blank: columns that nobody will read, and which are null therefore.
-
-    Yields:
-        SQL of each span's rows; their files are gone afterwards.
-    """
-    shutil.rmtree(folder, ignore_errors=True)
-    with disk(folder):
-        folder.mkdir(parents=True)
-    cases = " ".join(
-        f"WHEN message_id < {quote(span.end)} THEN {n}"
-        for n, span in enumerate(spans)
-        if span.end is not None
-    )
-    which = f"CASE {cases} ELSE {len(spans) - 1} END" if cases else "0"
-    nulls = ", ".join(f"CASE WHEN false THEN {name} END AS {name}" for name in blank)
-    columns = f"* REPLACE ({nulls})" if nulls else "*"
-    rows, options = f"SELECT {columns}, {which} AS span FROM ({query})", "COMPRESSION lz4_raw"
-    target = folder / "span=0" / "all.parquet"
-    if spans == ALL:
-        target.parent.mkdir()
-    else:
-        target, options = folder, f"{options}, PARTITION_BY (span)"
-    copy = f"COPY ({rows}) TO {quote(str(target))} (FORMAT parquet, {options})"
-    try:
-        with copying(folder, "a day"):
-            con.con.execute(copy)
-        yield [_rows(folder / f"span={n}", query) for n in range(len(spans))]
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _rows(folder: Path, query: str) -> str:
-    if not folder.exists():
-        return f"SELECT * FROM ({query}) LIMIT 0"
-    files = quote(str(folder / "*.parquet"))
-    return f"SELECT * EXCLUDE (span) FROM read_parquet({files}, hive_partitioning = true)"
 
 
 def rows_of(con: Backend, query: str, table: Table) -> pa.Table:

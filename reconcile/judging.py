@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from reconcile import conversions, cutting
+from reconcile import aside, conversions, cutting
 from reconcile import vocabulary as words
+from reconcile.aside import Whole
 from reconcile.days import DAY, basic_iso, days_between, iso, matures_at, parse_moment
 from reconcile.engine import moment, quote, set_moment, without_collector
 from reconcile.errors import ContractError, InputError, SettingsError, trouble
@@ -59,7 +60,15 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
 
-# Columns of `verdicts` that hold few different texts.
+# Columns of `records`, `receipts` and `verdicts` that hold few different texts.
+RECORDS_FEW = (
+    "product", "account_id", "sender", "sender_used", "country", "country_name", "network_code",
+    "network_name", "status", "error_code", "currency",
+)  # fmt: skip
+RECEIPTS_FEW = (
+    "account_id", "product", "sender", "network_code", "status", "error_code", "source",
+    "signature",
+)  # fmt: skip
 FEW = (
     "product", "account_id", "sender", "country", "country_name", "network_code", "network_name",
     "record_status", "record_error_code", "receipt_status", "receipt_error_code",
@@ -392,25 +401,27 @@ def _judge_messages(bench: Bench, day: date) -> Staged:
 
 def _write_judged(bench: Bench, view: str, day: date) -> Staged:
     """Stages a view of verdicts: at once, or span by span where memory is short."""
-    con, records = bench.con, bench.store.query(RECORDS, [day])
-    receipts = bench.store.query(RECEIPTS, receipt_days(bench, day))
-    path = bench.store.place(VERDICTS, day)
-    spans, own, heard = cutting.spans_of(con, records), [records], [receipts]
-    crowded = cutting.is_crowded(con, receipts, records)
-    with ExitStack() as cuts:
-        aside = cutting.aside(bench.store, bench.settings.temp_directory)
+    con, store = bench.con, bench.store
+    own = Whole(RECORDS, store.files(RECORDS, day), RECORDS_FEW, NOT_JUDGED)
+    heard = Whole(RECEIPTS, store.files(RECEIPTS, *receipt_days(bench, day)), RECEIPTS_FEW)
+    records, receipts = own.query, heard.query
+    path, folder = store.place(VERDICTS, day), aside.aside(store, bench.settings.temp_directory)
+    spans, crowded = cutting.spans_of(con, records), cutting.is_crowded(con, receipts, records)
+    with ExitStack() as kept, ExitStack() as joined:
         if crowded or spans != cutting.ALL:
-            cutting.refuse_without_room(con, [records, *([] if crowded else heard)], aside)
-            theirs = cutting.joining(receipts, records) if crowded else receipts
-            heard = cuts.enter_context(cutting.cut(con, theirs, spans, aside / "receipts"))
+            cutting.refuse_without_room(con, [records, *([] if crowded else [receipts])], folder)
+        if crowded:
+            theirs = cutting.joining(receipts, records)
+            mine = joined.enter_context(aside.put(con, theirs, folder / "receipts.parquet"))
+            heard = replace(heard, files=[mine])
         if spans != cutting.ALL:
-            cut = cutting.cut(con, records, spans, aside / "records", NOT_JUDGED)
-            own = cuts.enter_context(cut)
+            each = kept.enter_context(aside.cut(con, [own, heard], spans, folder))
+            joined.close()
             pairs = [{"records_of_day": mine, "receipts_in_reach": theirs}
-                     for mine, theirs in zip(own, heard, strict=True)]  # fmt: skip
+                     for mine, theirs in zip(*each, strict=True)]  # fmt: skip
             rows = _write_in_spans(bench, view, path, pairs)
         else:
-            bench.lay("receipts_in_reach", *heard)
+            bench.lay("receipts_in_reach", heard.query)
             rows = _write_verdicts(bench, view, path)
     bench.lay("records_of_day", records)
     bench.lay("receipts_in_reach", receipts)
@@ -493,17 +504,14 @@ def _verdicts(bench: Bench, *, several_owners: bool, logged: bool) -> ibis.Table
 
 
 def _words(bench: Bench) -> str:
-    """SQL of all words that the columns of `FEW` can hold in the day's verdicts."""
-    records = ("product", "account_id", "sender", "country", "country_name", "network_code",
-               "network_name", "status", "error_code", "currency")  # fmt: skip
-    receipts = ("status", "error_code", "network_code")
+    """SQL of all words that the columns of `FEW` can hold in the day's verdicts, and of more."""
     given = ", ".join(
         f"({quote(word)})" for word in (*words.VERDICTS, bench.settings.currency or UNKNOWN)
     )
     return " UNION ALL ".join([
         f"SELECT * FROM (VALUES {given}) AS given(word)",
-        *(f"SELECT DISTINCT {name} FROM records_of_day" for name in records),
-        *(f"SELECT DISTINCT {name} FROM receipts_in_reach" for name in receipts),
+        *(f"SELECT DISTINCT {name} FROM records_of_day" for name in RECORDS_FEW),
+        *(f"SELECT DISTINCT {name} FROM receipts_in_reach" for name in RECEIPTS_FEW),
     ])  # fmt: skip
 
 

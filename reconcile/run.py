@@ -78,11 +78,11 @@ def opened(
     settings: Settings, as_of: datetime, progress: Progress, *, given: bool = True
 ) -> Iterator[Run]:
     """A locked store, an engine within its limits, and the ledger."""
-    from reconcile import border, cutting
+    from reconcile import aside, border
 
     store = Store.open(settings.store, create=True)
     with (
-        store.lock(settings.lock_expiry), cutting.room(store, settings.temp_directory) as room,
+        store.lock(settings.lock_expiry), aside.room(store, settings.temp_directory) as room,
         _engine(settings, room / "spill") as con,
     ):  # fmt: skip
         stopped = store.unfinished()

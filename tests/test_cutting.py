@@ -169,13 +169,6 @@ def test_spans_hold_every_id_once(
     ends = [(span.first, span.end) for span in spans]
     assert (ends[0][0], ends[-1][1]) == ("", None)
     assert all(a[1] == b[0] for a, b in itertools.pairwise(ends))
-    rows = "SELECT *, 7::DECIMAL(18, 8) AS price FROM r"
-    with cutting.cut(con, rows, spans, tmp_path / "cut", ["price"]) as theirs:
-        kinds = {con.con.sql(each).types[1].id for each in theirs}
-        assert kinds == {"decimal"}
-        again = [con.con.execute(f"SELECT count(*) FROM ({rows})").fetchone()[0] for rows in theirs]
-    assert again == counted
-    assert not (tmp_path / "cut").exists()
 
 
 def test_default_memory_judges_small_days_at_once(tmp_path: Path) -> None:
