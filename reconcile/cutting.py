@@ -10,20 +10,14 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from reconcile.engine import LEAST_MEMORY, bytes_of, memory_of, quote, threads_of
 from reconcile.errors import InputError
-from reconcile.store import ROW_GROUP_ROWS, copying, disk
-from reconcile.tables import Table, file_metadata
+from reconcile.store import ROW_GROUP_ROWS
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -136,53 +130,3 @@ def _count(con: Backend, query: str) -> int:
 def _mb(size: int) -> str:
     """A size as a setting takes it."""
     return f"{math.ceil(size / 1e6)}MB"
-
-
-def rows_of(con: Backend, query: str, table: Table) -> pa.Table:
-    """A span's rows in the types of their table, beside the engine's memory."""
-    with copying(Path(table.name), f"a span of table {table.name}"):
-        found: pa.Table = con.con.sql(query).to_arrow_table()
-    return found.cast(table.schema)
-
-
-@contextmanager
-def joined(
-    path: Path, table: Table, as_of: datetime, few: Iterable[str]
-) -> Iterator[Callable[[pa.Table], None]]:
-    """One file of a table, to which span after span is added while the engine makes the next.
-
-    Args:
-        path: the file.
-        table: its contract.
-        as_of: as its metadata tell it.
-        few: columns of few words.
-
-    Yields:
-        What takes a span's rows, in order; one may wait while the one before is added.
-
-    Raises:
-        DiskError: the disk refused.
-    """
-    import pyarrow.parquet as pq
-
-    lists = [f"{c.name}.list.element" for c in table.columns if pa.types.is_list(c.type)]
-    with disk(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            pq.ParquetWriter(
-                path, table.schema, compression="zstd", compression_level=1, store_schema=False,
-                use_dictionary=[*few, *lists],
-            ) as whole,
-            ThreadPoolExecutor(1) as beside,
-        ):  # fmt: skip
-            under_way: list[Future[None]] = []
-
-            def take(rows: pa.Table) -> None:
-                for earlier in under_way:
-                    earlier.result()
-                under_way[:] = [beside.submit(whole.write_table, rows, ROW_GROUP_ROWS)]
-
-            yield take
-            for last in under_way:
-                last.result()
-            whole.add_key_value_metadata(file_metadata(table, as_of))

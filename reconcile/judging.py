@@ -36,7 +36,6 @@ from reconcile.store import (
     compiled,
     in_order,
     parquet_query,
-    proven,
     write_parquet,
 )
 from reconcile.tables import (
@@ -419,30 +418,40 @@ def _write_judged(bench: Bench, view: str, day: date) -> Staged:
             joined.close()
             pairs = [{"records_of_day": mine, "receipts_in_reach": theirs}
                      for mine, theirs in zip(*each, strict=True)]  # fmt: skip
-            rows = _write_in_spans(bench, view, path, pairs)
         else:
-            bench.lay("receipts_in_reach", heard.query)
-            rows = _write_verdicts(bench, view, path)
+            pairs = [{"receipts_in_reach": heard.query}]
+        staged = _write_verdicts(bench, view, day, path, pairs)
     bench.lay("records_of_day", records)
     bench.lay("receipts_in_reach", receipts)
-    return Staged(VERDICTS.name, str(day), path, rows)
+    return staged
 
 
-def _write_verdicts(bench: Bench, view: str, path: Path) -> int:
-    """Writes a view of verdicts in order; returns how many they are."""
-    with in_order(bench.con, view, VERDICTS_ORDER, FEW, _words(bench)) as ordered:
-        return write_parquet(bench.con, ordered, VERDICTS, path, bench.as_of)
+def _write_verdicts(
+    bench: Bench, view: str, day: date | str, path: Path, spans: list[dict[str, str]]
+) -> Staged:
+    """Writes a view of verdicts in order: to one file, or a file a span after the other.
+
+    Args:
+        path: where the one file is to be; several are in a folder beside it.
+        spans: what each lets the views read that `view` is of.
+    """
+    if len(spans) == 1:
+        _lay(bench, spans[0])
+        with in_order(bench.con, view, VERDICTS_ORDER, FEW, _words(bench)) as ordered:
+            rows = write_parquet(bench.con, ordered, VERDICTS, path, bench.as_of)
+        return Staged(VERDICTS.name, str(day), path, rows)
+    several, rows = path.with_suffix(""), 0
+    bench.lay(f"{view}_in_order", f"SELECT * FROM {view} ORDER BY {VERDICTS_ORDER}")
+    for n, queries in enumerate(spans):
+        _lay(bench, queries)
+        file = several / f"part-{n:05d}.parquet"
+        rows += write_parquet(bench.con, f"{view}_in_order", VERDICTS, file, bench.as_of)
+    return Staged(VERDICTS.name, str(day), several, rows)
 
 
-def _write_in_spans(bench: Bench, view: str, path: Path, own: list[dict[str, str]]) -> int:
-    """The same, a span after the other; `own`: what each lets the views read that `view` is of."""
-    ordered = f"SELECT * FROM {view} ORDER BY {VERDICTS_ORDER}"
-    with cutting.joined(path, VERDICTS, bench.as_of, FEW) as take:
-        for queries in own:
-            for name, query in queries.items():
-                bench.lay(name, query)
-            take(cutting.rows_of(bench.con, ordered, VERDICTS))
-    return proven(bench.con, path, VERDICTS)
+def _lay(bench: Bench, queries: dict[str, str]) -> None:
+    for name, query in queries.items():
+        bench.lay(name, query)
 
 
 def _mask_outages(bench: Bench, staged: Staged, counts: dict[str, int]) -> Staged:
@@ -465,16 +474,12 @@ def _mask_outages(bench: Bench, staged: Staged, counts: dict[str, int]) -> Stage
 
 def _write_again(bench: Bench, view: str, staged: Staged) -> Staged:
     """Stages a view of the verdicts that are staged in their place."""
-    aside = staged.path.with_name("masked.parquet")
-    verdicts = parquet_query(VERDICTS, staged.files)
+    verdicts, again = parquet_query(VERDICTS, staged.files), staged.path.with_name("masked.parquet")
     spans = cutting.spans_of(bench.con, verdicts)
-    if spans == cutting.ALL:
-        _write_verdicts(bench, view, aside)
-    else:
-        own = [{"verdicts_of_day": span.of(verdicts)} for span in spans]
-        _write_in_spans(bench, view, aside, own)
-    aside.replace(staged.path)
-    return staged
+    own = [{"verdicts_of_day": span.of(verdicts)} for span in spans]
+    masked = _write_verdicts(bench, view, staged.day, again, own)
+    staged.drop()
+    return masked
 
 
 def _verdicts(bench: Bench, *, several_owners: bool, logged: bool) -> ibis.Table:

@@ -90,6 +90,11 @@ class Staged:
         """The parquet files that hold its rows, in order."""
         return sorted(self.path.glob("*.parquet")) if self.path.is_dir() else [self.path]
 
+    def drop(self) -> None:
+        """Drops its files: it will not be published."""
+        for file in self.files:
+            file.unlink()
+
 
 @dataclass
 class Ledger:

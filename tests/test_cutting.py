@@ -20,7 +20,7 @@ from reconcile.judge import outages
 from reconcile.sandbox.generate import START, Generated
 from reconcile.settings import Settings
 from reconcile.store import Store
-from reconcile.tables import CHANGES, METADATA_KEY, ORPHANS, RECORDS, SUMMARY, VERDICTS
+from reconcile.tables import BY_NAME, CHANGES, METADATA_KEY, ORPHANS, RECORDS, SUMMARY, VERDICTS
 
 MESSAGES = 4000
 DAYS = [START, START + timedelta(days=1)]
@@ -88,10 +88,15 @@ def _share(store: Store, con: Any, made: Generated) -> None:
 def tables(store: Store) -> dict[str, pa.Table]:
     """All that is published, by table and partition."""
     return {
-        str(path.relative_to(store.root)): pq.read_table(path, partitioning=None)
-        for table in ("verdicts", "orphans", "summary", "reasons", "error_codes", "networks")
-        for path in sorted((store.root / table).rglob("*.parquet"))
+        f"{name} {day}": pa.concat_tables(map(read, store.files(BY_NAME[name], day)))
+        for name in ("verdicts", "orphans", "summary", "reasons", "error_codes", "networks")
+        for day in store.days(BY_NAME[name])
     }
+
+
+def read(path: Path) -> pa.Table:
+    """The rows of one file."""
+    return pq.read_table(path, partitioning=None)
 
 
 @pytest.mark.parametrize(
@@ -116,21 +121,25 @@ def test_spans_are_the_whole(
         assert found[name].equals(rows), name
 
 
-def test_file_says_what_it_is(
+def test_files_say_what_they_are(
     taken: tuple[Path, Generated], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file that was put together has the same dictionary of data, and ids in narrow groups."""
+    """A day that was cut has a file a span, each with the same dictionary of data, and one whose
+    ids follow on those of the file before."""
     whole = judged(taken, tmp_path / "whole", monkeypatch, spans=False)
     parts = judged(taken, tmp_path / "parts", monkeypatch, spans=True)
-    files = [pq.ParquetFile(store.path(VERDICTS, START)) for store in (whole, parts)]
-    about = [file.metadata.metadata[METADATA_KEY.encode()] for file in files]
-    assert about[0] == about[1]
-    assert files[0].schema_arrow.equals(files[1].schema_arrow)
+    [one] = map(pq.ParquetFile, whole.files(VERDICTS, START))
+    several = [pq.ParquetFile(path) for path in parts.files(VERDICTS, START)]
+    assert len(several) > 5
+    for file in several:
+        assert (
+            file.metadata.metadata[METADATA_KEY.encode()]
+            == one.metadata.metadata[METADATA_KEY.encode()]
+        )
+        assert file.schema_arrow.equals(one.schema_arrow)
     at = VERDICTS.names.index("message_id")
-    groups = [files[1].metadata.row_group(n).column(at).statistics
-              for n in range(files[1].metadata.num_row_groups)]  # fmt: skip
-    assert len(groups) > 5
-    assert all(a.max < b.min for a, b in itertools.pairwise(groups))
+    ids = [file.metadata.row_group(0).column(at).statistics for file in several]
+    assert all(a.max < b.min for a, b in itertools.pairwise(ids))
 
 
 def test_outages_are_masked_in_spans(
@@ -146,7 +155,7 @@ def test_outages_are_masked_in_spans(
         whole = judged(taken, tmp_path / "whole", only, spans=False)
     with monkeypatch.context() as only:
         parts = judged(taken, tmp_path / "parts", only, spans=True)
-    rows = [pq.read_table(store.path(VERDICTS, START)) for store in (whole, parts)]
+    rows = [tables(store)[f"verdicts {START}"] for store in (whole, parts)]
     assert rows[0].equals(rows[1])
     masked = [why for why in rows[0]["reasons"].to_pylist() if "capture_outage" in why]
     assert masked
