@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     import numpy as np
     from ibis.backends.duckdb import Backend
 
-# What each table may hold of the memory until it is written: with more, a span's rows are in fewer
-# and larger groups.
-SHARE = 8
+# What each table may hold of the memory until it is written, and at most: with more, a span's rows
+# are in fewer and larger files.
+SHARE, MOST_HELD = 8, 1 << 29
 # Rows that are ordered by span at a time, at most, and for how much of what may be held.
 BATCH_ROWS, BYTES_A_ROW = 1 << 17, 1000
 
@@ -117,7 +117,7 @@ def cut(
         DiskError: the disk refused.
         InputError: a file cannot be read.
     """
-    share = memory_of(con) // SHARE
+    share = min(memory_of(con) // SHARE, MOST_HELD)
     places = [folder / whole.table.name for whole in wholes]
     try:
         with ThreadPoolExecutor(len(wholes)) as threads:

@@ -5,7 +5,7 @@
       ledger.json                                  what was downloaded, captured and judged
       runs/AS_OF-RUN.json                          one manifest a run, written last
       TABLE/day=YYYY-MM-DD/TABLE.parquet           one file a partition
-      TABLE/day=YYYY-MM-DD/TABLE.json              or several, which it names: those in …
+      TABLE/day=YYYY-MM-DD/_TABLE.json             or several, which it names: those in …
       TABLE/day=YYYY-MM-DD/RUN/PART.parquet        … a folder beside it, of many engines' making
       changes/as_of=YYYYMMDDTHHMMSSZ/changes.parquet
       .work/                                       staging, downloads under way, the lock
@@ -57,8 +57,6 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 MARKER = "store.json"
-# Beside a partition's one file, instead of it: the names of several.
-NAMES = ".json"
 EXPIRY = timedelta(minutes=5)
 LEDGER, UNFINISHED = "ledger.json", ".work/unfinished.json"
 UNDATED = "undated"
@@ -306,7 +304,7 @@ class Store:
                 folder.removeprefix(f"{table.partition}=")
                 for name in self._mirror.names(table.name)
                 for _, folder, *file in [name.split("/")]
-                if file in ([f"{table.name}.parquet"], [f"{table.name}{NAMES}"])
+                if file in ([f"{table.name}.parquet"], [f"_{table.name}.json"])
             })  # fmt: skip
         return sorted(
             p.name.removeprefix(f"{table.partition}=")
@@ -319,7 +317,7 @@ class Store:
         path = self.path(table, day)
         if self._mirror:
             there = self._mirror.names(table.name)
-            return not {self._named(path), self._named(path.with_suffix(NAMES))}.isdisjoint(there)
+            return not {self._named(path), self._named(names_of(path))}.isdisjoint(there)
         return bool(_files(path))
 
     def query(self, table: Table, days: Iterable[date | str]) -> str:
@@ -473,9 +471,9 @@ class Store:
             self._mirror.push_small(name)
 
     def _pull_partitions(self, paths: list[Path]) -> None:
-        self._pull(*(self._named(p.with_suffix(NAMES)) for p in paths))
-        several = [p.with_suffix(NAMES) for p in paths if p.with_suffix(NAMES).exists()]
-        single = [p for p in paths if not p.with_suffix(NAMES).exists()]
+        self._pull(*(self._named(names_of(p)) for p in paths))
+        several = [names_of(p) for p in paths if names_of(p).exists()]
+        single = [p for p in paths if not names_of(p).exists()]
         parts = [names.parent / part for names in several for part in read_json(names)["files"]]
         self._pull(*map(self._named, (*single, *parts)))
 
@@ -757,9 +755,15 @@ def disk(path: Path) -> Iterator[None]:
         raise DiskError(f"{path} cannot be written: {trouble(error)}") from None
 
 
+def names_of(path: Path) -> Path:
+    """Beside a partition's one file, instead of it: the names of several. Whoever reads the folder
+    as a whole (pandas, Spark) passes over what begins with `_`."""
+    return path.with_name(f"_{path.stem}.json")
+
+
 def _files(path: Path) -> list[Path]:
     """The files of the partition that has its one file here, if it has one."""
-    names = path.with_suffix(NAMES)
+    names = names_of(path)
     if names.exists():
         return [path.parent / name for name in read_json(names)["files"]]
     return [path] if path.exists() else []
@@ -770,7 +774,7 @@ def _put_folder(part: Staged, target: Path) -> None:
     whole, names = target.parent / uuid.uuid4().hex[:12], [file.name for file in part.files]
     part.path.replace(whole)
     _sync(target.parent)
-    write_json(target.with_suffix(NAMES),
+    write_json(names_of(target),
                {"files": [f"{whole.name}/{name}" for name in names]})  # fmt: skip
     target.unlink(missing_ok=True)
     _drop_folders(target, whole.name)
@@ -779,7 +783,7 @@ def _put_folder(part: Staged, target: Path) -> None:
 def _drop_folders(target: Path, named: str = "") -> None:
     """Drops what a partition's files were before, and what a run that was killed has left."""
     if not named:
-        target.with_suffix(NAMES).unlink(missing_ok=True)
+        names_of(target).unlink(missing_ok=True)
     for folder in target.parent.iterdir():
         if folder.is_dir() and folder.name != named:
             shutil.rmtree(folder)

@@ -124,8 +124,8 @@ def test_spans_are_the_whole(
 def test_files_say_what_they_are(
     taken: tuple[Path, Generated], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A day that was cut has a file a span, each with the same dictionary of data, and one whose
-    ids follow on those of the file before."""
+    """A day that was cut has a file a span, each with the same dictionary of data, and its ids
+    follow on those of the file before; who reads their folder has them all."""
     whole = judged(taken, tmp_path / "whole", monkeypatch, spans=False)
     parts = judged(taken, tmp_path / "parts", monkeypatch, spans=True)
     [one] = map(pq.ParquetFile, whole.files(VERDICTS, START))
@@ -140,6 +140,8 @@ def test_files_say_what_they_are(
     at = VERDICTS.names.index("message_id")
     ids = [file.metadata.row_group(0).column(at).statistics for file in several]
     assert all(a.max < b.min for a, b in itertools.pairwise(ids))
+    folder = parts.path(VERDICTS, START).parent
+    assert pq.read_table(folder, partitioning=None).equals(tables(whole)[f"verdicts {START}"])
 
 
 def test_outages_are_masked_in_spans(

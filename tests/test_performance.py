@@ -12,6 +12,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from reconcile.store import names_of
 from tests.benchmarks import contest, guarded
 from tests.benchmarks.performance import Contest
 from tests.benchmarks.performance_page import page, wanted
@@ -80,7 +81,7 @@ def test_difference_is_told(demo_store: Path, tmp_path: Path) -> None:
             part = target.parent / "a" / f"{name}.parquet"
             chosen = f"SELECT * {rows} WHERE {those} ORDER BY message_id"
             duckdb.execute(f"COPY ({chosen}) TO '{part}' (FORMAT parquet)")
-        target.with_suffix(".json").write_text(json.dumps({"files": names}), "utf-8")
+        names_of(target).write_text(json.dumps({"files": names}), "utf-8")
     names = ["one", "parts", "astray", "other", "less"]
     found = contest.differences(day, [(each, tmp_path / each) for each in names])
     told = [(line.split(":")[0], line.split("{")[0].split(": ")[1]) for line in found[1:]]
