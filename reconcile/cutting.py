@@ -28,8 +28,6 @@ BYTES_AT_ONCE, BYTES_IN_A_SPAN = 200, 2500
 # Judging at once takes this besides, whatever the day (200,000 messages: 200 MB with one thread,
 # 250 MB with two; in spans they were judged in 130 MB with either).
 BESIDES, BESIDES_A_THREAD = 128_000_000, 48_000_000
-# A join by id alone holds so much for each of them (measured: 100 million took 6.5 GB).
-BYTES_AN_ID = 80
 # With less for each message a day would be cut into too many spans, and each of them into too many
 # files: of 100 million messages 225 and 180 with 1 GB, and four times as many of both with 500 MB.
 BYTES_TO_CUT = 10
@@ -56,27 +54,6 @@ class Span:
 
 
 ALL = (Span(),)
-
-
-@dataclass(frozen=True)
-class Bucket:
-    """Message ids whose hash leaves `n` when it is divided by `of_all`."""
-
-    n: int = 0
-    of_all: int = 1
-
-    def of(self, query: str) -> str:
-        """Its rows of a query."""
-        if self.of_all == 1:
-            return query
-        return f"SELECT * FROM ({query}) WHERE hash(message_id) % {self.of_all} = {self.n}"
-
-
-def buckets_of(con: Backend, queries: Iterable[str]) -> tuple[Bucket, ...]:
-    """The buckets in which a join can hold the fewer ids of these: one that is all, or several."""
-    fewer = min(_count(con, query) for query in queries)
-    wanted = max(math.ceil(fewer * BYTES_AN_ID / memory_of(con)), 1)
-    return tuple(Bucket(n, wanted) for n in range(wanted))
 
 
 def spans_of(con: Backend, records: str) -> tuple[Span, ...]:

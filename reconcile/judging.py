@@ -193,23 +193,6 @@ class Bench:
         """Stages a partition from the expression `key`."""
         return self.write(key, table, day, build)
 
-    def make_by_id(
-        self, key: str, table: Table, day: str, build: Callable[[], ibis.Table],
-        reads: dict[str, str],
-    ) -> Staged:  # fmt: skip
-        """The same, of views that are joined by message id alone: where memory is short, ids with
-        the same remainder of their hash go together.
-
-        Args:
-            reads: SQL of what each of the views reads.
-        """
-        view, path = self.view(key, table, build), self.store.place(table, day)
-        buckets = cutting.buckets_of(self.con, reads.values())
-        each = [{name: bucket.of(query) for name, query in reads.items()} for bucket in buckets]
-        staged = _write_parts(self, view, table, day, path, each)
-        _lay(self, reads)
-        return staged
-
     def make_verdicts(self, key: str, day: date, build: Callable[[], ibis.Table]) -> Staged:
         """Stages a day's verdicts in their order, from `records_of_day` and `receipts_in_reach`."""
         return _write_judged(self, self.view(key, VERDICTS, build), day)
@@ -360,18 +343,15 @@ def judge_orphans(
     from reconcile.judge.pair import Scope
 
     part, scope = str(day) if day else UNDATED, Scope(bench.now, several_owners=False)
-    store, days = bench.store, list(fresh) if fresh is not None else None
-    heard = store.query(RECEIPTS, [part])
-    bench.read("heard", RECEIPTS, store.files(RECEIPTS, part))
+    bench.read("heard", RECEIPTS, bench.store.files(RECEIPTS, part))
+    days: Iterable[date | str] | None = fresh
     if day:
         days = look_back(bench, day)
-    elif days is not None:
-        lone = store.query(ORPHANS, [UNDATED])
-        heard = f"SELECT * FROM ({heard}) SEMI JOIN ({lone}) USING (source, line)"
-        bench.lay("heard", heard)
-    near: Iterable[date | str] = store.days(RECORDS) if days is None else days
-    records = store.query(RECORDS, near)
-    bench.read("look_back", RECORDS, store.files(RECORDS, *near))
+    elif fresh is not None:
+        heard, lone = (bench.store.query(table, [UNDATED]) for table in (RECEIPTS, ORPHANS))
+        bench.lay("heard", f"SELECT * FROM ({heard}) SEMI JOIN ({lone}) USING (source, line)")
+    days = bench.store.days(RECORDS) if days is None else days
+    bench.read("look_back", RECORDS, bench.store.files(RECORDS, *days))
     date_sql = f"DATE '{day}'" if day else "NULL::DATE"
     bench.lay(
         "the_day", f"SELECT {date_sql} AS date, {closed} AS is_closed, {covered} AS is_covered"
@@ -388,8 +368,7 @@ def judge_orphans(
         return rows.order_by(list(ORPHANS.key))
 
     # Few receipts are orphans: found once, they are looked at closely by themselves.
-    reads = {"look_back": records, "heard": heard}
-    found = bench.make_by_id("unjoined", RECEIPTS, part, alone, reads)
+    found = bench.make("unjoined", RECEIPTS, part, alone)
     bench.read("unjoined", RECEIPTS, found.files)
     if not found.rows:
         bench.read("look_back", RECORDS, [])
@@ -441,39 +420,33 @@ def _write_judged(bench: Bench, view: str, day: date) -> Staged:
                      for mine, theirs in zip(*each, strict=True)]  # fmt: skip
         else:
             pairs = [{"receipts_in_reach": heard.query}]
-        staged = _write_verdicts(bench, view, str(day), path, pairs)
+        staged = _write_verdicts(bench, view, day, path, pairs)
     bench.lay("records_of_day", records)
     bench.lay("receipts_in_reach", receipts)
     return staged
 
 
 def _write_verdicts(
-    bench: Bench, view: str, day: str, path: Path, spans: list[dict[str, str]]
+    bench: Bench, view: str, day: date | str, path: Path, spans: list[dict[str, str]]
 ) -> Staged:
-    """Stages a view of verdicts in order, span after span: see `_write_parts`."""
-    if len(spans) > 1:
-        bench.lay(f"{view}_in_order", f"SELECT * FROM {view} ORDER BY {VERDICTS_ORDER}")
-        return _write_parts(bench, f"{view}_in_order", VERDICTS, day, path, spans)
-    _lay(bench, spans[0])
-    with in_order(bench.con, view, VERDICTS_ORDER, FEW, _words(bench)) as ordered:
-        return _write_parts(bench, ordered, VERDICTS, day, path, spans)
-
-
-def _write_parts(
-    bench: Bench, view: str, table: Table, day: str, path: Path, parts: list[dict[str, str]]
-) -> Staged:
-    """Stages a view part after part: as one file, or as a file each.
+    """Writes a view of verdicts in order: to one file, or a file a span after the other.
 
     Args:
         path: where the one file is to be; several are in a folder beside it.
-        parts: what each lets the views read that `view` is of.
+        spans: what each lets the views read that `view` is of.
     """
+    if len(spans) == 1:
+        _lay(bench, spans[0])
+        with in_order(bench.con, view, VERDICTS_ORDER, FEW, _words(bench)) as ordered:
+            rows = write_parquet(bench.con, ordered, VERDICTS, path, bench.as_of)
+        return Staged(VERDICTS.name, str(day), path, rows)
     several, rows = path.with_suffix(""), 0
-    files = [several / f"part-{n:05d}.parquet" for n in range(len(parts))]
-    for file, queries in zip(files if len(parts) > 1 else [path], parts, strict=True):
+    bench.lay(f"{view}_in_order", f"SELECT * FROM {view} ORDER BY {VERDICTS_ORDER}")
+    for n, queries in enumerate(spans):
         _lay(bench, queries)
-        rows += write_parquet(bench.con, view, table, file, bench.as_of)
-    return Staged(table.name, day, several if len(parts) > 1 else path, rows)
+        file = several / f"part-{n:05d}.parquet"
+        rows += write_parquet(bench.con, f"{view}_in_order", VERDICTS, file, bench.as_of)
+    return Staged(VERDICTS.name, str(day), several, rows)
 
 
 def _lay(bench: Bench, queries: dict[str, str]) -> None:

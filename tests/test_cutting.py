@@ -48,11 +48,9 @@ def judged(
     if spans:
         monkeypatch.setattr(cutting, "BYTES_AT_ONCE", 1 << 30)
         monkeypatch.setattr(cutting, "BYTES_IN_A_SPAN", (1 << 30) // (MESSAGES // 18))
-        monkeypatch.setattr(cutting, "BYTES_AN_ID", (1 << 30) // (MESSAGES // 18))
         used: Counter[int] = Counter()
-        for name in ("spans_of", "buckets_of"):
-            kept = getattr(cutting, name)
-            monkeypatch.setattr(cutting, name, lambda *a, kept=kept: _told(kept(*a), used))
+        kept = cutting.spans_of
+        monkeypatch.setattr(cutting, "spans_of", lambda *a: _told(kept(*a), used))
     if crowded:
         monkeypatch.setattr(cutting, "CROWDED", 0)
     ours = frozenset({"5a4d0b0e", "other"})

@@ -142,13 +142,6 @@ class ClusterBench(judging.Bench):
         self.con.con.unregister(f"found_{key}")
         return staged
 
-    def make_by_id(
-        self, key: str, table: Table, day: str, build: Callable[[], ibis.Table],
-        reads: dict[str, str],
-    ) -> Staged:  # fmt: skip
-        """The same: who joins what is for the cluster to divide."""
-        return self.make(key, table, day, build)
-
     def make_verdicts(self, key: str, day: date, build: Callable[[], ibis.Table]) -> Staged:
         """Stages a day's verdicts in their order."""
         return self.make(key, VERDICTS, str(day), build)
