@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -120,11 +121,16 @@ def cut(
     share = min(memory_of(con) // SHARE, MOST_HELD)
     places = [folder / whole.table.name for whole in wholes]
     try:
+        stopped = Event()
         with ThreadPoolExecutor(len(wholes)) as threads:
             under_way = [
-                threads.submit(_cut, beside(con), whole, spans, place, share)
+                threads.submit(_cut, beside(con), whole, spans, place, share, stopped)
                 for whole, place in zip(wholes, places, strict=True)
             ]
+            try:
+                wait(under_way, return_when=FIRST_EXCEPTION)
+            finally:
+                stopped.set()  # nobody waits for the others where one fails, or a signal comes
             files = [each.result() for each in under_way]
         pa.default_memory_pool().release_unused()
         yield [
@@ -137,8 +143,9 @@ def cut(
 
 
 def _cut(
-    con: duckdb.DuckDBPyConnection, whole: Whole, spans: tuple[Span, ...], folder: Path, most: int
-) -> list[list[Path]]:
+    con: duckdb.DuckDBPyConnection, whole: Whole, spans: tuple[Span, ...], folder: Path, most: int,
+    stopped: Event,
+) -> list[list[Path]]:  # fmt: skip
     """Cuts one table, holding about so many bytes of it at most; returns the files of each span."""
     shutil.rmtree(folder, ignore_errors=True)
     with disk(folder):
@@ -147,6 +154,8 @@ def _cut(
     for batch in _batches(whole, min(BATCH_ROWS, most // BYTES_A_ROW + 1)):
         parts.hold(batch, _span_of(con, batch["message_id"], which))
         held += batch.nbytes
+        if stopped.is_set():
+            break
         if held >= most:
             parts.write()
             held = 0

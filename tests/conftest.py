@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -79,13 +81,20 @@ def account() -> Account:
 
 @pytest.fixture(scope="session")
 def demo_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The store that `reconcile demo` leaves behind."""
-    folder = tmp_path_factory.mktemp("demo") / "demo"
-    command = [sys.executable, "-m", "reconcile.cli", "demo", "--folder", str(folder)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
-    assert "Networks with most unconfirmed messages" in ended.stdout
-    assert ended.stderr == ""
-    return folder / "store"
+    """The store that `reconcile demo` leaves behind: made once, whoever of several workers asks."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, store = shared / "demo", shared / "demo" / "store"
+    with (shared / "demo.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "demo.made").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            command = [sys.executable, "-m", "reconcile.cli", "demo", "--folder", str(folder)]
+            ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
+            assert "Networks with most unconfirmed messages" in ended.stdout
+            assert ended.stderr == ""
+            (shared / "demo.made").touch()
+    return store
 
 
 @pytest.fixture

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
+import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,7 +20,7 @@ from reconcile import aside, engine
 from reconcile.aside import Whole
 from reconcile.cutting import ALL, Span
 from reconcile.errors import DiskError, InputError
-from reconcile.tables import RECEIPTS
+from reconcile.tables import RECEIPTS, RECORDS
 
 # Ids of any kind: callers' captures are untrusted, and an id is whatever stands in its place.
 IDS = [
@@ -139,6 +143,42 @@ def test_file_that_is_broken_is_said(tmp_path: Path, files: list[Path], broken: 
     ):
         pass
     assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "cut").rglob("*.parquet"))
+
+
+@pytest.mark.parametrize("ends", ["a signal", "another table"])
+def test_cutting_stops(
+    tmp_path: Path, files: list[Path], ends: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal, or a table that cannot be cut, is not kept waiting for what is under way."""
+    written: Counter[str] = Counter()
+    write = aside._Parts.write
+
+    def slowly(parts: Any) -> None:
+        written["times"] += 1
+        if ends == "a signal" and written["times"] == 1:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        time.sleep(0.05)
+        write(parts)
+
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(aside._Parts, "write", slowly)
+    before = signal.signal(signal.SIGUSR1, end)
+    con, wholes = engine.connect("1GB", 1, tmp_path), [Whole(RECEIPTS, files, FEW)]
+    con.con.execute("SET memory_limit = '1MB'")
+    if ends == "another table":
+        wholes.append(Whole(RECORDS, [tmp_path / "none.parquet"], FEW[:3]))
+    try:
+        with (
+            pytest.raises(KeyboardInterrupt if ends == "a signal" else InputError),
+            aside.cut(con, wholes, spans(ENDS), tmp_path / "cut"),
+        ):
+            pass
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert 0 < written["times"] < 10
     assert not list((tmp_path / "cut").rglob("*.parquet"))
 
 

@@ -370,6 +370,7 @@ def measured(path: Path) -> list[int]:
     return [int(word) for word in ended.stdout.split()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["ndjson", "json", "csv"])
 def test_a_huge_line(tmp_path: Path, form: str) -> None:
     """A line of 2 GB is passed over in bounded memory; those around it are read."""
@@ -388,6 +389,7 @@ def test_a_huge_line(tmp_path: Path, form: str) -> None:
     assert peak < 600
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "content"),
     [("a.gz", b"\0"), ("a.bz2", b"\0"), ("a.xz", b"\0"), ("a.zst", b"\0"), ("a.gz", b"\n")],
@@ -427,6 +429,7 @@ BAD = st.one_of(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", BEGIN)
 @settings(max_examples=80, deadline=None,
           suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip

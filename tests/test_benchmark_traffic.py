@@ -90,6 +90,7 @@ def test_the_ledger_is_that_of_an_ingest(in_three: Store, read: Store) -> None:
     assert in_three.ledger().changed == read.ledger().changed
 
 
+@pytest.mark.slow
 def test_three_chunks_are_judged_as_one(in_three: Store, tmp_path: Path, con: Any) -> None:
     """All sums close, and each verdict is given as often as the faults' labels say."""
     due = Counter(confirmed=MESSAGES)
@@ -115,6 +116,7 @@ def test_what_is_made_does_not_depend_on_threads(in_three: Store, tmp_path: Path
             assert len({path.read_bytes() for path in paths}) == 1
 
 
+@pytest.mark.slow
 def test_other_days_are_of_other_messages(in_three: Store, tmp_path: Path, con: Any) -> None:
     """Records before the day and receipts after it come on top, and change nothing of the day."""
     crowded = made(tmp_path / "crowded", CHUNK, other_days=2)

@@ -132,6 +132,7 @@ def on_disk(team: Team) -> tuple[dict[str, str], int]:
     return digests(team.folder / "store"), team.sandbox.billed_records - billed
 
 
+@pytest.mark.slow
 def test_a_bucket_holds_what_a_disk_would(
     team: Team, on_disk: tuple[dict[str, str], int], tmp_path: Path
 ) -> None:
@@ -151,6 +152,7 @@ def test_a_bucket_holds_what_a_disk_would(
         assert shown[0] == shown[1]
 
 
+@pytest.mark.slow
 def test_faults_on_the_way(team: Team, on_disk: tuple[dict[str, str], int], tmp_path: Path) -> None:
     """Answers that say to slow down, and connections that are lost, cost time and nothing else."""
     url, (same, paid) = f"s3://{BUCKET}/faults", on_disk
@@ -164,6 +166,7 @@ def test_faults_on_the_way(team: Team, on_disk: tuple[dict[str, str], int], tmp_
     assert team.sandbox.billed_records - billed == paid
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("via", "kills"),
     [
@@ -233,6 +236,7 @@ def _killer(s3: S3, running: Any, where: str) -> list[str]:
     return at
 
 
+@pytest.mark.slow
 def test_one_at_a_time(team: Team) -> None:
     """A second run is told who is at work; one that was killed keeps the next out until its lock
     has expired, and no longer."""
@@ -262,6 +266,7 @@ def _take(bucket: Bucket) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_a_lock_is_kept_and_lost(team: Team) -> None:
     """It is written anew while it is held; where another has taken it, nothing more is written."""
     bucket = Bucket(f"s3://{BUCKET}/kept")
@@ -285,6 +290,7 @@ def test_a_lock_is_kept_and_lost(team: Team) -> None:
     assert b"another" in state.data  # what is another's is not let go
 
 
+@pytest.mark.slow
 def test_written_by_another_meanwhile(team: Team, tmp_path: Path) -> None:
     """A ledger that somebody else has replaced is not written over."""
     url = f"s3://{BUCKET}/meanwhile"
@@ -296,6 +302,7 @@ def test_written_by_another_meanwhile(team: Team, tmp_path: Path) -> None:
             store.save(store.ledger())
 
 
+@pytest.mark.slow
 def test_partial_uploads_go(team: Team) -> None:
     """An upload that was begun and never ended is dropped by the next run, and others' are not."""
     url = f"s3://{BUCKET}/partial"
@@ -310,6 +317,7 @@ def test_partial_uploads_go(team: Team) -> None:
     assert b"verdicts.parquet" not in left
 
 
+@pytest.mark.slow
 def test_partitions_of_several_files(team: Team, tmp_path: Path) -> None:
     """In a bucket, too, a partition is replaced as a whole, by more files or by fewer."""
     url = f"s3://{BUCKET}/several"
@@ -350,6 +358,7 @@ def _write(path: Path, name: str) -> None:
     pq.write_table(pa.Table.from_pylist([{"reason": name}], schema=REASONS.schema), path)
 
 
+@pytest.mark.slow
 def test_captures_in_a_bucket(
     team: Team, on_disk: tuple[dict[str, str], int], tmp_path: Path
 ) -> None:
@@ -381,6 +390,7 @@ def test_captures_in_a_bucket(
         assert ", 1 lines = " in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pattern", "names"),
     [("find/a", ["find/a/1.json", "find/a/b/2.json"]), ("find/*/1.json", ["find/a/1.json"]),
@@ -396,6 +406,7 @@ def test_patterns_of_objects(team: Team, pattern: str, names: list[str]) -> None
     assert list(listed(f"s3://{BUCKET}/{pattern}")) == [f"s3://{BUCKET}/{name}" for name in names]
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_one_line(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
     """No such bucket, credentials that have expired or are refused, places that are none."""
     for refusal, words in ((EXPIRED, "have expired.*renew"), (DENIED, "lets us not in.*check")):
@@ -422,6 +433,7 @@ def test_what_is_wrong_is_one_line(team: Team, monkeypatch: pytest.MonkeyPatch) 
         Store(f"s3://{BUCKET}/store")
 
 
+@pytest.mark.slow
 def test_credentials_that_expire_in_the_middle(
     team: Team, on_disk: tuple[dict[str, str], int], tmp_path: Path
 ) -> None:

@@ -36,6 +36,7 @@ def judged(folder: Path, pattern: str | None) -> Store:
     return store
 
 
+@pytest.mark.slow
 def test_campaigns(tmp_path: Path) -> None:
     """A row a campaign; references without one are `unknown`, and nothing is counted twice."""
     store = judged(tmp_path, r"^(?:x|(?P<campaign>[A-Za-z]*-\d{4}))/")
@@ -53,6 +54,7 @@ def test_campaigns(tmp_path: Path) -> None:
         assert sum(row[name] for row in rows.values()) == sum(row[name] for row in summary), name
 
 
+@pytest.mark.slow
 def test_none(tmp_path: Path) -> None:
     """Without the setting there is no table."""
     assert judged(tmp_path, None).days(CAMPAIGNS) == []

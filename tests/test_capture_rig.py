@@ -115,6 +115,7 @@ def test_rotation_as_installed(tmp_path: Path) -> None:
         shutil.rmtree(rotated)
 
 
+@pytest.mark.slow
 @needs_rig
 def test_a_callback_is_a_receipt(nginx: rig.Nginx) -> None:
     """Field by field: GET, form, JSON, the Messages API; what is none is not counted as one."""
@@ -139,6 +140,7 @@ def test_a_callback_is_a_receipt(nginx: rig.Nginx) -> None:
     assert reject["kind"].startswith("not_a_receipt:")
 
 
+@pytest.mark.slow
 @needs_rig
 @pytest.mark.parametrize("seed", [1])
 def test_ordeal(tmp_path: Path, seed: int) -> None:

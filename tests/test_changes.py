@@ -62,6 +62,7 @@ def told(rows: list[core.Row]) -> dict[str, tuple[Any, ...]]:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_day_heals(tmp_path: Path) -> None:
     """The first night changes nothing; later ones say what a receipt, a record and time changed."""
     root = tmp_path / "store"
@@ -85,6 +86,7 @@ def test_a_day_heals(tmp_path: Path) -> None:
     assert {row[-1] for row in told(second).values()} <= set(WHY)
 
 
+@pytest.mark.slow
 def test_twice_in_one_night(tmp_path: Path) -> None:
     """Judged twice by one run, a message changed once: from what it was before that run."""
     root = tmp_path / "store"
@@ -105,6 +107,7 @@ def test_twice_in_one_night(tmp_path: Path) -> None:
     assert list(changed(again).values()) == [[], rows]
 
 
+@pytest.mark.slow
 def test_changed_back(tmp_path: Path) -> None:
     """What one run changes and changes back is no change."""
     root, night = tmp_path / "store", DAY + 5 * NIGHT
@@ -126,6 +129,7 @@ def test_as_of_moved_back(tmp_path: Path) -> None:
     assert {row["message_id"] for row in rows} == {"HEALS", "LOST", "OPEN"}
 
 
+@pytest.mark.slow
 def test_other_days_stay(tmp_path: Path) -> None:
     """One file an as_of: the days that a run judges stand in it together, each once."""
     root = tmp_path / "store"
@@ -148,6 +152,7 @@ def test_other_days_stay(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stopped_after", [1, 99])
 def test_stopped_while_publishing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_after: int

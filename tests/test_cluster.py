@@ -113,6 +113,7 @@ def ended(
 
 
 # One test, and one judging: a cluster takes its time to start, and so does each judging on it.
+@pytest.mark.slow
 @needs_spark
 def test_all_tables_are_equal_though_a_worker_is_killed(judged: Path, tmp_path: Path) -> None:
     """A day judged on two workers, one of which is killed while it writes, is DuckDB's day, row for
@@ -152,6 +153,7 @@ def test_all_tables_are_equal_though_a_worker_is_killed(judged: Path, tmp_path: 
     assert published(theirs) == before
 
 
+@pytest.mark.slow
 @needs_spark
 def test_nobody_listens(judged: Path) -> None:
     """A cluster that is not there is one line, before anything is begun."""
@@ -165,6 +167,7 @@ def test_nobody_listens(judged: Path) -> None:
     assert published(judged) == before
 
 
+@pytest.mark.slow
 def test_pyspark_is_not_installed(judged: Path) -> None:
     """Without pyspark the extra is named, before anything is begun."""
     hidden = "import sys; sys.modules['pyspark'] = None; from reconcile.cli import main; main()"
@@ -174,6 +177,7 @@ def test_pyspark_is_not_installed(judged: Path) -> None:
     assert told.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 @needs_connect
 def test_another_major_version(judged: Path) -> None:
     """A Spark Connect server that is Spark 3 is refused, and both versions are said."""

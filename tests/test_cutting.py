@@ -99,6 +99,7 @@ def read(path: Path) -> pa.Table:
     return pq.read_table(path, partitioning=None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("accounts", "spans", "crowded"),
     [(1, True, False), (2, True, False), (1, False, True), (2, True, True)],
@@ -121,6 +122,7 @@ def test_spans_are_the_whole(
         assert found[name].equals(rows), name
 
 
+@pytest.mark.slow
 def test_files_say_what_they_are(
     taken: tuple[Path, Generated], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +146,7 @@ def test_files_say_what_they_are(
     assert pq.read_table(folder, partitioning=None).equals(tables(whole)[f"verdicts {START}"])
 
 
+@pytest.mark.slow
 def test_outages_are_masked_in_spans(
     taken: tuple[Path, Generated], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,6 +199,7 @@ def test_memory_is_told_in_bytes(tmp_path: Path) -> None:
         assert engine.memory_of(engine.connect(text, 1, tmp_path)) == pytest.approx(size, rel=0.05)
 
 
+@pytest.mark.slow
 def test_memory_that_is_too_little_is_said(taken: tuple[Path, Generated], tmp_path: Path) -> None:
     """An engine that has no room for a span ends with one line, and the store is as it was."""
     folder, made = taken
@@ -213,6 +217,7 @@ def test_memory_that_is_too_little_is_said(taken: tuple[Path, Generated], tmp_pa
     assert not store.days(CHANGES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", ["truncated", "lacks a column"])
 def test_store_that_is_broken_is_said(
     taken: tuple[Path, Generated], tmp_path: Path, broken: str

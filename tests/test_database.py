@@ -748,6 +748,7 @@ def peaks_mb() -> tuple[float, float]:
     return more_kb / 1024, all_kb / 1024
 
 
+@pytest.mark.slow
 @needs_postgresql
 def test_memory_of_postgresql(server: rig.Postgres, postgres: Any, capture: Make) -> None:
     """Rows are streamed: many take no more memory than few."""
@@ -761,6 +762,7 @@ def test_memory_of_postgresql(server: rig.Postgres, postgres: Any, capture: Make
     assert peak < 300
 
 
+@pytest.mark.slow
 def test_memory_of_sqlite(sqlite: Make) -> None:
     """Likewise."""
     sqlite(

@@ -171,6 +171,7 @@ def small(world: Generated, configure: Any) -> Iterator[Nights]:
 # Both ways
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("via", ["sync", "async"])
 def test_both_ways_bring_the_world(small: Nights, world: Generated, via: str) -> None:
     """Pages and reports bring every message of the day, as the world has it."""
@@ -186,6 +187,7 @@ def test_both_ways_bring_the_world(small: Nights, world: Generated, via: str) ->
         assert (own["price"], own["received_at"]) == (row["total_price"], row["date_received"])
 
 
+@pytest.mark.slow
 def test_both_ways_agree(build: Callable[..., Nights], tmp_path: Path) -> None:
     """A day that came in pages equals the same day that came as a report, in every column."""
     found = []
@@ -196,6 +198,7 @@ def test_both_ways_agree(build: Callable[..., Nights], tmp_path: Path) -> None:
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("via", ["sync", "async"])
 def test_the_ledger(small: Nights, via: str) -> None:
     """What was downloaded is entered with what was billed, and its files are gone."""
@@ -211,6 +214,7 @@ def test_the_ledger(small: Nights, via: str) -> None:
     assert not is_whole(small.ledger, small.part.source, DAY + timedelta(days=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("via", ["sync", "async"])
 def test_what_was_billed_is_told(build: Callable[..., Nights], via: str) -> None:
     """The manifest tells what the run was billed, and what the store was, lost answers apart."""
@@ -241,6 +245,7 @@ def test_the_other_way(build: Callable[..., Nights]) -> None:
     assert night.sandbox.billed_records == 2500
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("via", ["sync", "async"])
 def test_a_day_without_records(small: Nights, via: str) -> None:
     """A day on which nothing was sent is whole all the same."""
@@ -433,6 +438,7 @@ def test_a_report_that_ends_badly(small: Nights, fault: str) -> None:
     assert small.requests[CREATE] == 4
 
 
+@pytest.mark.slow
 def test_a_report_that_fails_too_often(small: Nights) -> None:
     """One that fails more often ends the run, and the next asks for another."""
     small.sandbox.faults = {"report_failed": 4}
@@ -522,6 +528,7 @@ def test_the_other_shape(small: Nights) -> None:
 # Reports that were cut
 
 
+@pytest.mark.slow
 def test_truncated_reports(build: Callable[..., Nights]) -> None:
     """A report that was cut gives what it has, and another is asked only for the rest, on and on.
 
@@ -582,6 +589,7 @@ def test_a_rest_that_does_not_come(build: Callable[..., Nights]) -> None:
     assert night.sandbox.billed_records == night.ledger.billed
 
 
+@pytest.mark.slow
 def test_a_half_that_does_not_come(build: Callable[..., Nights]) -> None:
     """Nor does a half that fails keep the other from coming."""
     night = build(faults={"report_truncated_unsorted": 1}, truncate_after=400)
@@ -613,6 +621,7 @@ def test_records_of_truncated_reports(build: Callable[..., Nights]) -> None:
 # Crashes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("via", ["sync", "async"])
 def test_stopped_behind_the_ledger(
     build: Callable[..., Nights], via: str, monkeypatch: pytest.MonkeyPatch

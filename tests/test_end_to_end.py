@@ -89,6 +89,7 @@ def ledger_of(store: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_verdicts_equal_the_truth(world: World, undisturbed: Path) -> None:
     """Every message has the verdict and the reason that the generator meant."""
     found = pq.read_table(undisturbed / "verdicts").to_pandas()
@@ -101,6 +102,7 @@ def test_verdicts_equal_the_truth(world: World, undisturbed: Path) -> None:
     assert (told["reasons"].map(lambda reasons: reasons[0]) == told["reason"]).all()
 
 
+@pytest.mark.slow
 def test_both_apis_give_the_same_verdicts(world: World, undisturbed: Path, tmp_path: Path) -> None:
     """Pages and reports are two ways to the same records, so `verdicts` are equal row for row."""
     ended = world.run(tmp_path / "sync", "--via", "sync")
@@ -111,6 +113,7 @@ def test_both_apis_give_the_same_verdicts(world: World, undisturbed: Path, tmp_p
         assert duckdb.sql(f"({left}) EXCEPT ({right})").fetchall() == []
 
 
+@pytest.mark.slow
 def test_running_again_changes_no_byte_and_costs_nothing(world: World, undisturbed: Path) -> None:
     """The same command on the same store: exit 0, the same files, not one record more billed."""
     before, billed = digests(undisturbed), world.sandbox.billed_records
@@ -120,6 +123,7 @@ def test_running_again_changes_no_byte_and_costs_nothing(world: World, undisturb
     assert world.sandbox.billed_records == billed
 
 
+@pytest.mark.slow
 def test_killed_and_started_again(world: World, undisturbed: Path, tmp_path: Path) -> None:
     """SIGKILL at random moments, then the command again: the files of an undisturbed run."""
     moments, store = random.Random(5), tmp_path / "store"
@@ -141,6 +145,7 @@ def test_killed_and_started_again(world: World, undisturbed: Path, tmp_path: Pat
     assert 0 < by_id < 100
 
 
+@pytest.mark.slow
 def test_pandas_reads_the_summary_as_it_lies(undisturbed: Path) -> None:
     """`pd.read_parquet` on the folder works, and Namibia is a country."""
     summary = pd.read_parquet(undisturbed / "summary")
@@ -149,6 +154,7 @@ def test_pandas_reads_the_summary_as_it_lies(undisturbed: Path) -> None:
     assert int(summary["messages"].sum()) == 6_000
 
 
+@pytest.mark.slow
 def test_sums_close_in_every_row(undisturbed: Path) -> None:
     """In each row of the summary the six verdicts add up to the messages."""
     rows = pd.read_parquet(undisturbed / "summary")
@@ -158,6 +164,7 @@ def test_sums_close_in_every_row(undisturbed: Path) -> None:
     assert (rows[[f"missing_{name}" for name in lost]].sum(axis=1) == rows["missing"]).all()
 
 
+@pytest.mark.slow
 def test_every_captured_line_is_accounted_for(world: World, undisturbed: Path) -> None:
     """Lines read = receipts + rejects + blank ones, in the manifest and in the tables."""
     manifests = [json.loads(p.read_text()) for p in (undisturbed / "runs").glob("*.json")]
@@ -169,6 +176,7 @@ def test_every_captured_line_is_accounted_for(world: World, undisturbed: Path) -
         assert pq.read_table(undisturbed / table).num_rows == total[table]
 
 
+@pytest.mark.slow
 def test_nothing_tells_a_number_or_a_secret(world: World, undisturbed: Path) -> None:
     """No handset's number and no secret lies anywhere in the store."""
     rows = duckdb.sql(f"SELECT \"to\" FROM '{world.folder}/world/*/*.parquet' LIMIT 50").fetchall()
@@ -181,6 +189,7 @@ def test_nothing_tells_a_number_or_a_secret(world: World, undisturbed: Path) -> 
             assert not any(number in found for (number,) in rows)
 
 
+@pytest.mark.slow
 def test_files_say_what_they_are(undisturbed: Path) -> None:
     """A parquet file tells its as_of, its versions, and a sentence for each of its columns."""
     for table in PUBLISHED:
@@ -192,6 +201,7 @@ def test_files_say_what_they_are(undisturbed: Path) -> None:
         assert {"as_of", "rules_version", "package_version"} <= set(about)
 
 
+@pytest.mark.slow
 def test_a_second_run_finds_the_store_locked(world: World, tmp_path: Path) -> None:
     """While one run holds the store, another ends at once with 75 and says who holds it."""
     from reconcile.store import Store
@@ -202,6 +212,7 @@ def test_a_second_run_finds_the_store_locked(world: World, tmp_path: Path) -> No
     assert str(os.getpid()) in ended.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code", "after"),
     [(signal.SIGTERM, 143, 0), (signal.SIGINT, 130, 0.4), (signal.SIGTERM, 143, 0.9)],

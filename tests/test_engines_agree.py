@@ -14,6 +14,7 @@ from tests import judged_in_a_bucket as bucket
 from tests.judged_stores import ALL, compare
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(bucket.lacking()), reason=f"not installed: {bucket.lacking()}")
 def test_bucket_and_disk(clean_environment: None, capsys: pytest.CaptureFixture[str]) -> None:
     """The command finds every table equal, says that a machine was lost, and what struck."""

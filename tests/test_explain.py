@@ -118,6 +118,7 @@ def test_grid_is_named_as_it_is() -> None:
 # --- the tables -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_sample_says_what_the_tables_say(demo_store: Path) -> None:
     """All messages of the sample, asked for at once."""
     ids = [row["message_id"] for row in published(demo_store, VERDICTS)]
@@ -126,6 +127,7 @@ def test_sample_says_what_the_tables_say(demo_store: Path) -> None:
     says_what_the_tables_say(found)
 
 
+@pytest.mark.slow
 def test_at_any_moment_as_the_core_says(demo_store: Path) -> None:
     """The core over a few rows says of each what the core over the whole day says."""
     ids = [row["message_id"] for row in published(demo_store, VERDICTS)]
@@ -153,6 +155,7 @@ def test_at_any_moment_as_the_core_says(demo_store: Path) -> None:
         assert wanted
 
 
+@pytest.mark.slow
 def test_shared_ids_say_what_the_tables_say(tmp_path: Path, clean_environment: None) -> None:
     """Ids of two accounts and of two products: each record with its own receipts."""
     at = AS_OF - timedelta(days=5)
@@ -176,6 +179,7 @@ def test_shared_ids_say_what_the_tables_say(tmp_path: Path, clean_environment: N
     assert ignored == {"it belongs to the record of account a1"}
 
 
+@pytest.mark.slow
 def test_unsent_is_told(tmp_path: Path, clean_environment: None) -> None:
     """A record that the day's send log does not know, beside one that it knows."""
     at = AS_OF - timedelta(days=5)
@@ -199,6 +203,7 @@ def test_unsent_is_told(tmp_path: Path, clean_environment: None) -> None:
     assert [answer(each)[1] for each in messages(found)] == [[], ["lost_webhook", "unsent_by_us"]]
 
 
+@pytest.mark.slow
 def test_outage_is_told(tmp_path: Path, clean_environment: None) -> None:
     """A webhook that was lost in an outage of ours says so, published or judged at another time."""
     at = AS_OF - timedelta(days=5)
@@ -226,6 +231,7 @@ def judge(store: Store, day: date) -> None:
         judging.judge_day(bench, day, covered=True)
 
 
+@pytest.mark.slow
 def test_moments_are_those_of_the_core(demo_store: Path) -> None:
     """A verdict changes at the very moment at which a pending message is told to change."""
     pending = [row["message_id"] for row in published(demo_store, VERDICTS)
@@ -354,6 +360,7 @@ def test_mistakes(
     assert words in err
 
 
+@pytest.mark.slow
 def test_as_of_is_obeyed(told: Callable[..., Called]) -> None:
     """Earlier there was less: a pending message, one whose receipts are to come, one not sent."""
     day, ref = "2026-10-12", ("0B00000127FDC118", "--format", "json", "--as-of")
@@ -394,6 +401,7 @@ def numbered(tmp_path: Path) -> Path:
     return store.root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("typed", [f"{NUMBER}\n", "+44 7700 900-123"])
 def test_recipient_from_stdin(
     tmp_path: Path, console: Callable[..., Called], clean_environment: None,
@@ -474,6 +482,7 @@ def account(clean_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VONAGE_API_SECRET", "invented")
 
 
+@pytest.mark.slow
 def test_refresh_keeps_what_was_paid(configure: Any, account: None, tmp_path: Path) -> None:
     """A record that has ended since: asked by id, kept, billed, and its day is open again."""
     folder = tmp_path / "world"
@@ -502,6 +511,7 @@ def test_refresh_keeps_what_was_paid(configure: Any, account: None, tmp_path: Pa
         assert each.published.reasons == ["carrier_silent"]
 
 
+@pytest.mark.slow
 def test_refresh_finds_what_is_not_here(configure: Any, account: None, tmp_path: Path) -> None:
     """An id that the store does not know is asked of each account; what is found is told."""
     sent = [message("AA"), message("AB", "2026-01-06T10:00:00Z")]
@@ -529,6 +539,7 @@ def test_refresh_hands_down_what_was_stopped(configure: Any, account: None, tmp_
         assert world.store.unfinished() == note
 
 
+@pytest.mark.slow
 def test_refresh_that_fails(
     configure: Any, account: None, tmp_path: Path, console: Callable[..., Called]
 ) -> None:

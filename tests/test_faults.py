@@ -162,6 +162,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "way"), CASES)
 def test_fault(
     night: Night, small: Generated, fault: str, way: str, record_property: Callable[..., None]

@@ -114,6 +114,7 @@ def test_a_run_says_what_to_look_at_first(demo_store: Path) -> None:
     assert all(command.startswith("reconcile ") for command in commands)
 
 
+@pytest.mark.slow
 def test_commands_that_a_run_names_work(demo_store: Path) -> None:
     """Each command of these lines runs as it stands, and shows as many as the line says."""
     from reconcile.present.ended import after_run

@@ -165,6 +165,7 @@ def test_a_damaged_file_is_one_line(demo_store: Path, tmp_path: Path) -> None:
         reconcile.open(tmp_path / "store").summary()
 
 
+@pytest.mark.slow
 def test_explain_says_what_the_command_says(
     store: Frames, demo_store: Path, console: Callable[..., tuple[int, str, str]],
     clean_environment: None,

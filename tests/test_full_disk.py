@@ -43,6 +43,7 @@ def fetch(settings: Settings, account: Account, world: Generated) -> None:
         job.finish(this, "fetch")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("via", "size"), [("sync", "250k"), ("async", "64k"), ("async", "100k")])
 def test_full_disk(
     small_disk: Path, world: Generated, account: Account, configure: Any, via: str

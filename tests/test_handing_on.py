@@ -75,6 +75,7 @@ def billed_in(root: Path) -> int:
     return found + sum(each.billed for each in refresh.left(folder, lambda: None))
 
 
+@pytest.mark.slow
 def test_at_any_put_all_is_there_but_the_page_in_flight(
     s3: S3, tmp_path: Path, account: Account, configure: Callable[..., Settings]
 ) -> None:
@@ -119,6 +120,7 @@ def test_at_any_put_all_is_there_but_the_page_in_flight(
     assert costs == [1000, 1000, 300, 20, 10]
 
 
+@pytest.mark.slow
 def test_pages_that_could_not_be_put_go_on_on_their_machine(s3: S3, tmp_path: Path) -> None:
     """They were paid for and are on its disk: its next run has them, and puts them first of all."""
     here = machine("own", tmp_path / "one")

@@ -111,6 +111,7 @@ def test_a_filled_hole(four_days: Path, tmp_path: Path) -> None:
     assert touched(root, [], [], slices=DAYS[2]) == {DAYS[2]}
 
 
+@pytest.mark.slow
 def test_orphans_that_are_none_any_more(tmp_path: Path) -> None:
     """Days whose orphans a record that came since knows, or that are covered since."""
     root = tmp_path / "store"

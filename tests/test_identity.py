@@ -610,6 +610,7 @@ def _again(logs: Captures, files: list[Path] | None = None) -> None:
     assert list(map(key, logs.rows("rejects"))) == list(map(key, logs.rows("rejected_lines")))
 
 
+@pytest.mark.slow
 def test_stopped_again_and_again(logs: Captures, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs that are stopped one after the other, while the log grows on, still lose nothing."""
     logs.write("a.ndjson", some(2))
@@ -648,6 +649,7 @@ cli.main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("clean_environment")
 def test_killed_while_publishing(logs: Captures) -> None:
     """A run that was killed amid its renames is mended by the next."""
@@ -793,6 +795,7 @@ class Rotation(RuleBasedStateMachine):
             self.scratch.cleanup()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ndjson", "log", "csv"])
 def test_any_order(one_engine: Any, name: str) -> None:
     """Whatever happens to a log: every line that was written whole is one receipt, none is two."""

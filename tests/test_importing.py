@@ -146,6 +146,7 @@ def test_a_bare_csv(shelf: Shelf, archive: Path, configure: Any, tmp_path: Path)
         assert max(row["received_at"] for row in rows) <= max(moments) <= MADE
 
 
+@pytest.mark.slow
 def test_twice_is_once(shelf: Shelf, archive: Path) -> None:
     """A file that is taken in again changes nothing."""
     shelf.take(archive)
@@ -355,6 +356,7 @@ def command(tmp_path: Path, shelf: Shelf) -> Callable[..., subprocess.CompletedP
     return run
 
 
+@pytest.mark.slow
 def test_offline(
     command: Callable[..., subprocess.CompletedProcess[str]], shelf: Shelf, archive: Path,
     world: Generated,
@@ -377,6 +379,7 @@ def test_offline(
     assert manifest["imports"][0]["records"] == {KEY: 2000}
 
 
+@pytest.mark.slow
 def test_files_need_archive(
     command: Callable[..., subprocess.CompletedProcess[str]], archive: Path
 ) -> None:

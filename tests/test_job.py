@@ -137,6 +137,7 @@ def settings_for(sandbox: Sandbox, **more: Any) -> Settings:
     return load(base_url=sandbox.base_url, dlr=dlr, poll_first="50ms", retries=0, **more)
 
 
+@pytest.mark.slow
 def test_one_account_refused_leaves_the_others_whole(sandbox: Sandbox) -> None:
     """Two accounts, one with a wrong secret: its days are holes (3), the other's are judged."""
     Path("good").write_text(ACCOUNT.api_secret)
@@ -156,6 +157,7 @@ def test_one_account_refused_leaves_the_others_whole(sandbox: Sandbox) -> None:
     assert json.loads(path.read_text())["incomplete"] == ended.holes
 
 
+@pytest.mark.slow
 def test_dropped_numbers(sandbox: Sandbox) -> None:
     """With `pii = "drop"` no recipient is kept, and no rule speaks of them."""
     days = job.Asked(date(2026, 10, 12), date(2026, 10, 15))
@@ -165,6 +167,7 @@ def test_dropped_numbers(sandbox: Sandbox) -> None:
     assert "recipient_mismatch" not in set(found["reasons"].explode())
 
 
+@pytest.mark.slow
 def test_kept_numbers(sandbox: Sandbox) -> None:
     """With `pii = "keep"` recipients are digits, equal on both borders."""
     days = job.Asked(date(2026, 10, 12), date(2026, 10, 13))
@@ -175,6 +178,7 @@ def test_kept_numbers(sandbox: Sandbox) -> None:
     assert sent & heard
 
 
+@pytest.mark.slow
 def test_nights_end_where_one_run_ends(tmp_path: Path) -> None:
     """Night after night with the sandbox's clock: the truth at the end, each record paid once.
 

@@ -132,6 +132,7 @@ def test_duplicates_change_no_verdict(seed: int) -> None:
         assert (verdict, bare) == (before[key][0], was), describe(traffic, key)
 
 
+@pytest.mark.slow
 @few
 @given(seed=seeds)
 def test_confirmed_is_never_pending_again(seed: int) -> None:
@@ -236,6 +237,7 @@ def test_closed_is_said_everywhere(day: JudgedDay) -> None:
     assert {row["is_closed"] for row in day.rows(SUMMARY)} == {day.judged.closed}
 
 
+@pytest.mark.slow
 def test_second_run_gives_the_same_files(tmp_path: Path) -> None:
     """The same rows in another order and other captures: summaries byte for byte, verdicts too."""
     traffic, files = Traffic(7, 200, day=MIDNIGHT), []

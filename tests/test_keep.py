@@ -341,6 +341,7 @@ PROPERTY = settings(max_examples=12, deadline=None,
                     suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
 
 
+@pytest.mark.slow
 @PROPERTY
 @given(slices=ANY_SLICES)
 def test_nothing_is_lost(shelves: Callable[[], Shelf], slices: Slices) -> None:
@@ -359,6 +360,7 @@ def test_nothing_is_lost(shelves: Callable[[], Shelf], slices: Slices) -> None:
     assert sorted(found) == sorted(wanted)
 
 
+@pytest.mark.slow
 @PROPERTY
 @given(slices=ANY_SLICES, data=st.data())
 def test_order_does_not_matter(
@@ -376,6 +378,7 @@ def test_order_does_not_matter(
     assert other.records() == shelf.records()
 
 
+@pytest.mark.slow
 @PROPERTY
 @given(slices=ANY_SLICES)
 def test_twice_is_once(shelves: Callable[[], Shelf], slices: Slices) -> None:

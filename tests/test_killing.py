@@ -9,6 +9,7 @@ import pytest
 from tests.killing import ordeal
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("via", ["sync", "async"])
 def test_ordeal(tmp_path: Path, via: str) -> None:
     """Killed four times: the world's records; a report is never paid for twice."""

@@ -27,6 +27,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
         yield rig
 
 
+@pytest.mark.slow
 def test_parts_are_lost_on_the_way(s3: S3, tmp_path: Path) -> None:
     """An object of three parts is put and fetched under every fault, and one that is cut short
     again and again is fetched on from where it was cut."""

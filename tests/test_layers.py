@@ -138,6 +138,7 @@ def test_rooms_make_no_circle() -> None:
     assert set(order) == set(ROOMS)
 
 
+@pytest.mark.slow
 def test_files_make_no_circle() -> None:
     """Nor do the files of a room among themselves."""
     modules = {

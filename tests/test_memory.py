@@ -75,6 +75,7 @@ def test_least_memory_is_a_setting(clean_environment: None) -> None:
         assert settings.load(None, memory_limit=size).memory_limit == size
 
 
+@pytest.mark.slow
 def test_day_within_the_least_memory(taken: tuple[Path, Generated], tmp_path: Path) -> None:
     """A small day is judged within the least memory that is accepted."""
     assert judge(taken, tmp_path / "s", None, engine.LEAST_MEMORY).days(VERDICTS) == [str(START)]
@@ -99,6 +100,7 @@ def test_room_of_a_day_is_asked_for_before(small_disk: Path, tmp_path: Path) -> 
     assert not list(small_disk.iterdir())
 
 
+@pytest.mark.slow
 def test_cut_without_room_leaves_the_store(
     taken: tuple[Path, Generated], small_disk: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

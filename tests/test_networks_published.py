@@ -101,6 +101,7 @@ def rows_of(folder: Path, **where: Any) -> list[core.Row]:
     return [row for row in rows if all(row[k] == v for k, v in where.items())]
 
 
+@pytest.mark.slow
 def test_honest_day(honest: Path) -> None:
     """Sums are those of the summary; only the network that was made to look fake is odd."""
     judge(honest)
@@ -123,6 +124,7 @@ def test_honest_day(honest: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_judged_again_from_what_is_published(honest: Path) -> None:
     """Judging only the networks again changes nothing, not a byte of the summary."""
     store = Store.open(honest / "store")
@@ -136,6 +138,7 @@ def test_judged_again_from_what_is_published(honest: Path) -> None:
     assert store.path(SUMMARY, START).read_bytes() == summary
 
 
+@pytest.mark.slow
 def test_where_it_concentrates(without: Callable[[str], Path]) -> None:
     """One sender on one network loses its receipts: that pair is named first, and the network."""
     folder = without(PAIR)
@@ -165,6 +168,7 @@ def test_where_it_concentrates(without: Callable[[str], Path]) -> None:
     assert first["sentence"] in shown
 
 
+@pytest.mark.slow
 def test_an_outage_of_ours_is_nobody_elses(without: Callable[[str], Path]) -> None:
     """Two hours without receipts on all networks: none is flagged, and the hours are named."""
     noon = f"TIMESTAMPTZ '{START} 12:00:00+00'"
@@ -181,6 +185,7 @@ def test_an_outage_of_ours_is_nobody_elses(without: Callable[[str], Path]) -> No
     assert f"Our own capture was down: {START} 12:00–14:00 UTC" in shown
 
 
+@pytest.mark.slow
 def test_calibrate(honest: Path) -> None:
     """The account's own history is played again: one row a rule, and what it would have flagged."""
     store = str(honest / "store")
@@ -191,6 +196,7 @@ def test_calibrate(honest: Path) -> None:
     assert missing[3] == "0"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "said"), [
     ("id,converted\n1,true\n", "lacks the column message_id: it has id, converted"),
     ("", "conversions"),

@@ -91,6 +91,7 @@ def replaced(rows: pa.Table, name: str, values: list[object]) -> pa.Table:
     return rows.set_column(at, name, pa.array(values, rows.schema.field(name).type))
 
 
+@pytest.mark.slow
 def test_losses_add_up(demo_store: Path, run: Run) -> None:
     """Every missing receipt of the summary is in the answer and in the plot."""
     missing = reconcile.open(demo_store).summary()["missing"].sum()
@@ -103,6 +104,7 @@ def test_losses_add_up(demo_store: Path, run: Run) -> None:
     assert (figures(outputs), warned(outputs)) == (1, [])
 
 
+@pytest.mark.slow
 def test_nothing_lost_is_drawn_too(demo_store: Path, run: Run, tmp_path: Path) -> None:
     """A day without a missing receipt is an honest picture, and no error."""
     rows = day_of(demo_store, "summary")
@@ -114,6 +116,7 @@ def test_nothing_lost_is_drawn_too(demo_store: Path, run: Run, tmp_path: Path) -
     assert (figures(outputs), warned(outputs)) == (1, [])
 
 
+@pytest.mark.slow
 def test_no_odd_network_is_said_to_be_none(demo_store: Path, run: Run) -> None:
     """The demo's networks are too small to tell anything of, and the notebook says so."""
     outputs = run(NETWORKS_ODD, demo_store)
@@ -121,6 +124,7 @@ def test_no_odd_network_is_said_to_be_none(demo_store: Path, run: Run) -> None:
     assert (figures(outputs), warned(outputs)) == (1, [])
 
 
+@pytest.mark.slow
 def test_an_odd_network_is_named_with_its_evidence(
     demo_store: Path, run: Run, tmp_path: Path
 ) -> None:
@@ -138,6 +142,7 @@ def test_an_odd_network_is_named_with_its_evidence(
     assert (figures(outputs), warned(outputs)) == (1, [])
 
 
+@pytest.mark.slow
 def test_a_ticket_has_what_a_carrier_needs(demo_store: Path, run: Run, tmp_path: Path) -> None:
     """The file holds the messages that carriers lost, without numbers and references of ours."""
     outputs = run(TICKET, demo_store)
@@ -158,6 +163,7 @@ def test_a_ticket_has_what_a_carrier_needs(demo_store: Path, run: Run, tmp_path:
     assert warned(outputs) == []
 
 
+@pytest.mark.slow
 def test_no_ticket_without_a_loss(demo_store: Path, run: Run, tmp_path: Path) -> None:
     """Where carriers lost nothing, one sentence says so, and no file is written."""
     rows = day_of(demo_store, "summary")

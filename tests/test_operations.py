@@ -109,6 +109,7 @@ def judged(shell: Shell, published: Path) -> Shell:
 # --- exit codes ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_exceeded(judged: Shell) -> None:
     """A rule that holds: exit 10, published all the same, and one line for each."""
     rules = ("missing_rate > 1%", "missing_rate > 99%", "messages < 1000")
@@ -121,6 +122,7 @@ def test_exceeded(judged: Shell) -> None:
     assert lines[1] == "reconcile: exceeded: messages < 1000: messages is 800"
 
 
+@pytest.mark.slow
 def test_incomplete_outranks_exceeded(shell: Shell) -> None:
     """Both: exit 3, and the output names both."""
     days = "--from 2026-01-05 --to 2026-01-07"
@@ -131,6 +133,7 @@ def test_incomplete_outranks_exceeded(shell: Shell) -> None:
     assert "reconcile: exceeded: messages > 1: messages is 800" in err
 
 
+@pytest.mark.slow
 def test_fail_on_is_a_setting(judged: Shell) -> None:
     """`fail_on` of the settings file counts as the flag does."""
     (judged.folder / "reconcile.toml").write_text('fail_on = ["suspect > 0", "messages > 1"]')
@@ -158,6 +161,7 @@ ENDS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("environment", "flags", "wanted"), ENDS, ids=lambda v: str(v)[:40])
 def test_every_exit_code(
     judged: Shell, environment: dict[str, str], flags: str, wanted: int
@@ -177,6 +181,7 @@ def test_every_exit_code(
         assert health.heard[1].body.startswith(f"exit {wanted}")
 
 
+@pytest.mark.slow
 def test_contract_and_lock_have_their_codes(judged: Shell, world: Path) -> None:
     """A store that another holds: 75; records that lack a column: 5."""
     import fcntl
@@ -194,6 +199,7 @@ def test_contract_and_lock_have_their_codes(judged: Shell, world: Path) -> None:
 # --- pings --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_pings_in_order(judged: Shell, sandbox: Sandbox) -> None:
     """Start, then success with counts and a digest that a repetition repeats."""
     with listening() as health:
@@ -213,6 +219,7 @@ def test_pings_in_order(judged: Shell, sandbox: Sandbox) -> None:
     assert len(set(digests)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["term", "int"]
 )
@@ -236,6 +243,7 @@ def test_stopped_run_pings_fail(
     assert health.heard[1].body.startswith(f"exit {code}: stopped\n")
 
 
+@pytest.mark.slow
 def test_start_tells_of_a_killed_run(shell: Shell, world: Path) -> None:
     """After SIGKILL nothing comes; the next start says that a run before has not ended."""
     with listening() as health:
@@ -254,6 +262,7 @@ def test_start_tells_of_a_killed_run(shell: Shell, world: Path) -> None:
     assert health.heard[1].body == wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [404, 500, 301])
 def test_ping_that_fails_is_a_warning(judged: Shell, status: int) -> None:
     """Whatever the answers, the run ends as it would, with a line for each and no secret."""
@@ -269,6 +278,7 @@ def test_ping_that_fails_is_a_warning(judged: Shell, status: int) -> None:
     assert len(health.heard) == (4 if status == 500 else 2)  # once more where that may help
 
 
+@pytest.mark.slow
 def test_ping_to_nobody(judged: Shell) -> None:
     """Nobody listens: a warning that names the host alone."""
     judged.environment[PING_URL] = f"http://127.0.0.1:1{SECRET_PATH}"
@@ -329,6 +339,7 @@ def test_url_in_the_settings_file(judged: Shell) -> None:
 # --- the webhook --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_webhook(judged: Shell) -> None:
     """One POST of JSON that keeps the published schema, with the same counts as the summary."""
     schema = json.loads((ROOT / "docs" / "webhook.schema.json").read_text("utf-8"))
@@ -438,6 +449,7 @@ def test_failed_run_keeps_what_was_found(judged: Shell) -> None:
     assert [p.name for p in judged.folder.glob("*.new")] == []
 
 
+@pytest.mark.slow
 def test_textfile_that_cannot_be_written(judged: Shell) -> None:
     """A warning, and the run ends as it would; a name that node_exporter ignores is refused."""
     code, _, err = judged.run("--metrics-file nowhere/reconcile.prom")
@@ -467,6 +479,7 @@ def test_labels_are_escaped() -> None:
 # --- the log ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_log_as_json(judged: Shell) -> None:
     """Each line on stderr is an object: progress, then what is exceeded, then the end."""
     code, out, err = judged(f"judge {DAY} {AS_OF} --log-format json --fail-on 'messages > 1'")
@@ -478,6 +491,7 @@ def test_log_as_json(judged: Shell) -> None:
     assert all(t["at"].endswith("Z") and t["message"] for t in told)
 
 
+@pytest.mark.slow
 def test_error_as_json(judged: Shell) -> None:
     """An error is an object with its code; a hole names its day."""
     code, _, err = judged(f"judge --date 2099-01-05 {AS_OF} --log-format json")
@@ -488,6 +502,7 @@ def test_error_as_json(judged: Shell) -> None:
     assert (code, hole["event"], hole["day"]) == (3, "incomplete", "2026-01-06")
 
 
+@pytest.mark.slow
 def test_ingest_logs_as_json(shell: Shell) -> None:
     """`ingest` keeps its results on stdout and its log on stderr."""
     code, out, err = shell(f"ingest '{shell.dlr}' --log-format json")

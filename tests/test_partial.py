@@ -176,6 +176,7 @@ def texts(seconds: list[int]) -> list[str | None]:
     return [iso(SPAN.start + timedelta(seconds=second)) for second in seconds]
 
 
+@pytest.mark.slow
 @PROPERTY
 @given(seconds=TIMES, newest_first=st.booleans(), data=st.data())
 def test_nothing_is_lost_at_a_cut(
@@ -197,6 +198,7 @@ def test_nothing_is_lost_at_a_cut(
             assert len(inside) == len([s for s in shown if s in inside])
 
 
+@pytest.mark.slow
 @PROPERTY
 @given(seconds=TIMES, newest_first=st.booleans(), most=st.integers(1, 8))
 def test_all_comes_in_the_end(

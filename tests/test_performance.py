@@ -33,6 +33,7 @@ def run(call: list[object], most_mb: float = MOST_MB, longest: float = LONGEST) 
     return guarded.run(Path(sys.executable), call, most_mb, longest)
 
 
+@pytest.mark.slow
 def test_small_comparison(tmp_path: Path) -> None:
     """One command makes traffic, holds that tables are equal, times, and writes all three files;
     what this machine has not is left out, and it is said."""
@@ -54,6 +55,7 @@ def test_small_comparison(tmp_path: Path) -> None:
     assert "2,000" in (tmp_path / "performance.svg").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_difference_is_told(demo_store: Path, tmp_path: Path) -> None:
     """A single other verdict, or a row less, is a difference in `verdicts`; several files instead
     of one are none, if their rows are in order."""
@@ -94,6 +96,7 @@ def test_difference_is_told(demo_store: Path, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_program_tells_what_it_took(tmp_path: Path) -> None:
     """Its own seconds; its own peak, or what was seen of it and its children where that is more."""
     held = "import subprocess, sys\nhold = \"x = b'1' * 300_000_000; import time; time.sleep(2)\"\n"
@@ -102,6 +105,7 @@ def test_program_tells_what_it_took(tmp_path: Path) -> None:
     assert ended.peak_mb > 280
 
 
+@pytest.mark.slow
 def test_other_groups_of_its_session_are_its_own(tmp_path: Path) -> None:
     """What a program starts in a group of its own counts as its memory, and ends with it."""
     hold = "x = b'1' * 300_000_000; import time; time.sleep(600)"
@@ -125,6 +129,7 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
     assert "MB of 200" in ended.why
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "trouble"),
     [

@@ -167,6 +167,7 @@ def test_a_report_before_listings(build: Any) -> None:
     assert night.sandbox.billed_records == night.ledger.billed == 2500
 
 
+@pytest.mark.slow
 def test_a_budget_spread_over_nights(build: Any) -> None:
     """With too small a budget a day comes over several nights, and nothing is paid twice."""
     night: Nights = build(max_billed_records=2000)

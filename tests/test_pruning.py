@@ -118,6 +118,7 @@ def test_what_is_gone_stays_gone(store: Store, configure: Configure) -> None:
     assert state(store) == before
 
 
+@pytest.mark.slow
 def test_downloads_under_way(store: Store, configure: Configure) -> None:
     """What is left of downloads of days that are gone goes with them, others stay."""
     folder = store.work / "slices"
@@ -149,6 +150,7 @@ def test_intake_that_was_stopped(store: Store, configure: Configure) -> None:
         prune(store, configure(), AS_OF, timedelta(days=100))
 
 
+@pytest.mark.slow
 def test_killed_prune_is_finished_by_the_next(store: Store, configure: Configure) -> None:
     """SIGKILL while it drops: begun again it ends where an undisturbed one ends."""
     import shutil
@@ -180,6 +182,7 @@ def test_killed_prune_is_finished_by_the_next(store: Store, configure: Configure
     assert folders == []
 
 
+@pytest.mark.slow
 def test_night_after_asks_for_nothing_old(
     console: Callable[..., tuple[int, str, str]], clean_environment: None, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -227,6 +230,7 @@ def test_days_behind_what_is_gone_are_not_healed() -> None:
     assert is_kept_whole(Ledger(), date(2026, 3, 8), horizon)
 
 
+@pytest.mark.slow
 def test_prune_is_quick(store: Store, configure: Configure) -> None:
     """Dropping 1,500 partitions is a matter of seconds."""
     begun = time.monotonic()

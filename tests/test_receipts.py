@@ -232,6 +232,7 @@ def test_changed_partitions(taken: Taken) -> None:
     assert taken.ledger.changed == ["2026-01-05", "2026-01-09"]
 
 
+@pytest.mark.slow
 def test_partitions_are_sorted(taken: Taken) -> None:
     """Receipts lie in their partition by source and line."""
     rows = "\n".join(dlr(client_ref=str(n)) for n in range(20_000))
@@ -496,6 +497,7 @@ LINE = st.one_of(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", [b"", b"messageId,status,to\n"])
 @settings(max_examples=60, deadline=None,
           suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
@@ -522,6 +524,7 @@ def test_no_line_is_lost(taken: Taken, head: bytes, content: list[bytes]) -> Non
     assert sorted(seen) == list(range(1, total + 1))
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None,
           suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
 @given(content=st.lists(LINE, max_size=12))
@@ -621,6 +624,7 @@ def test_find(taken: Taken) -> None:
     assert ingest.find([glob, str(b), nobody]) == ([a.resolve(), b.resolve()], [nobody])
 
 
+@pytest.mark.slow
 def test_the_invented_world(taken: Taken, world: Generated) -> None:
     """All captures of the tiny world are taken in, and the sums are those of the generator."""
     files, _ = ingest.find([f"{world.folder}/dlr/*"])

@@ -234,6 +234,7 @@ def test_a_budget_of_questions(make: Any) -> None:
 # Ids that Vonage does not take
 
 
+@pytest.mark.slow
 def test_refused_by_id(make: Any) -> None:
     """Where Vonage refuses to tell by id it is asked once, said once, and the day comes anyway."""
     rows = [message("0A", end="2026-01-07T00:00:00Z"), message("0C", status="failed"),
@@ -292,6 +293,7 @@ def test_answers_without_ids(make: Any) -> None:
 # Contradictions
 
 
+@pytest.mark.slow
 def test_contradictions(make: Any) -> None:
     """A contradiction is asked for once, and not again until a newer receipt has come."""
     rows = [message("0A", status="failed"), message("0B", end=None), message("0C")]
@@ -311,6 +313,7 @@ def test_contradictions(make: Any) -> None:
     assert world.store.ledger().billed == world.sandbox.billed_records == 6
 
 
+@pytest.mark.slow
 def test_a_contradiction_that_ends(make: Any) -> None:
     """An answer that ends a contradiction is judged in the same run."""
     row = message("0A", end="2026-01-11T00:00:00Z", status_before="failed")
@@ -374,6 +377,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Found]:
         yield Found(orphans, by_id, world, this.manifest)
 
 
+@pytest.mark.slow
 def test_records_that_appear_late(found: Found) -> None:
     """A record that appears after its day was downloaded is found by its receipt, and joins it."""
     assert "0C" in found.orphans[0]
@@ -381,6 +385,7 @@ def test_records_that_appear_late(found: Found) -> None:
     assert found.world.verdict("0C") == ("confirmed", [])
 
 
+@pytest.mark.slow
 def test_late_records_of_another_day(found: Found) -> None:
     """Its day is that of the record, though its receipt was an orphan of the next one."""
     assert "0E" in found.orphans[0]
@@ -388,11 +393,13 @@ def test_late_records_of_another_day(found: Found) -> None:
     assert found.world.verdict("0E") == ("confirmed", [])
 
 
+@pytest.mark.slow
 def test_receipts_without_an_account(found: Found) -> None:
     """A receipt that names no account is asked for as any of ours."""
     assert found.world.verdict("0D") == ("confirmed", [])
 
 
+@pytest.mark.slow
 def test_receipts_of_nobody(found: Found) -> None:
     """A receipt for what is no message of ours is asked for and costs nothing."""
     assert found.by_id == [[["0C", "0D", "0E", "0F"]]] * 2

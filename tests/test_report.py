@@ -212,6 +212,7 @@ def test_what_changed_is_counted(page: Page) -> None:
     assert len(rows) == 4
 
 
+@pytest.mark.slow
 def test_same_store_same_bytes(month: Path, text: str) -> None:
     """Made again, by another process with another hash seed, it is the same text."""
     code = (
@@ -343,6 +344,7 @@ def test_command_refuses_in_one_line(month: Path, console: Callable[..., Called]
         assert words in err
 
 
+@pytest.mark.slow
 def test_run_ends_with_a_report(
     console: Callable[..., Called], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -394,6 +396,7 @@ def test_extra_is_named_where_it_lacks(month: Path, tmp_path: Path) -> None:
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.slow
 def test_large_month_is_small_enough(tmp_path: Path) -> None:
     """Thirty days of 400 networks: at most 3 MB."""
     invent(tmp_path / "store", Month(days=30, networks=400))

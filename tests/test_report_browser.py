@@ -49,6 +49,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_axe_finds_nothing(seen: dict[str, Any], setting: str) -> None:
     """No violation of WCAG 2.2 A or AA, every fold open; and axe did look."""
@@ -57,12 +58,14 @@ def test_axe_finds_nothing(seen: dict[str, Any], setting: str) -> None:
     assert found["passes"] > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_nothing_is_asked_of_a_network(seen: dict[str, Any], setting: str) -> None:
     """No request but for the file itself, nothing on the console."""
     assert (seen["axe"][setting]["requests"], seen["axe"][setting]["console"]) == ([], [])
 
 
+@pytest.mark.slow
 def test_keyboard_reaches_everything(seen: dict[str, Any]) -> None:
     """The skip link comes first; Tab stops at every link, button, fold, field and scrolling box."""
     found = seen["keyboard"]
@@ -72,6 +75,7 @@ def test_keyboard_reaches_everything(seen: dict[str, Any]) -> None:
     assert (found["requests"], found["console"]) == ([], [])
 
 
+@pytest.mark.slow
 def test_keyboard_sorts_filters_and_chooses(seen: dict[str, Any]) -> None:
     """Enter sorts a table and opens a fold, Space chooses a map, typing filters; it is told."""
     found = seen["keyboard"]
@@ -85,6 +89,7 @@ def test_keyboard_sorts_filters_and_chooses(seen: dict[str, Any]) -> None:
     assert found["status"] == f"{found['shown']} of {len(numbers)} rows shown."
 
 
+@pytest.mark.slow
 def test_all_is_there_without_script(seen: dict[str, Any]) -> None:
     """With scripts refused, all parts are read; only what needs one is not offered."""
     text = seen["plain"]["text"]
@@ -94,6 +99,7 @@ def test_all_is_there_without_script(seen: dict[str, Any]) -> None:
     assert (seen["plain"]["requests"], seen["plain"]["console"]) == ([], [])
 
 
+@pytest.mark.slow
 def test_phone_is_not_scrolled_sideways(seen: dict[str, Any]) -> None:
     """On a phone only tables scroll sideways, never the page."""
     width, window = seen["widths"]

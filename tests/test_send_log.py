@@ -472,6 +472,7 @@ ingest(store, con, ledger, find([folder])[0], datetime(2026, 1, 31, tzinfo=UTC),
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["publishing", "saved"])
 @pytest.mark.parametrize("read_before", [True, False])
 def test_crash_between(logs: Logs, moment: str, read_before: bool) -> None:

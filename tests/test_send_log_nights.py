@@ -50,6 +50,7 @@ def explain_one(folder: Path, message_id: str) -> OnlySent:
     return told
 
 
+@pytest.mark.slow
 def test_nights(tmp_path: Path, clean_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Accepted and unknown to Reports: not concluded until the next day is here, then it is; what
     Reports knows and the log does not is said of messages within the log's hours."""
@@ -97,6 +98,7 @@ def test_nights(tmp_path: Path, clean_environment: None, monkeypatch: pytest.Mon
     assert sum(r["messages"] for r in reasons if r["reason"] == "unsent_by_us") == len(unsent)
 
 
+@pytest.mark.slow
 def test_a_late_log_touches_closed_days(tmp_path: Path) -> None:
     """A log of a closed day, or of the day beside it, makes it judged again; no other does."""
     received = core.AS_OF - timedelta(days=12)

@@ -63,6 +63,7 @@ def owners(world: World, day: date = DAY) -> dict[str, str]:
 # Several accounts
 
 
+@pytest.mark.slow
 def test_each_with_its_own_secret(make: Any) -> None:
     """Two accounts are downloaded in one run, each with its own credentials."""
     accounts = [entry(KEY, "one"), entry(OTHER, "two")]
@@ -73,6 +74,7 @@ def test_each_with_its_own_secret(make: Any) -> None:
     assert asked == {(KEY, KEY), (OTHER, OTHER)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("via", ["sync", "async"])
 def test_one_is_refused(make: Any, via: str) -> None:
     """Where one account is refused the other's day is whole; the hole names whose is not (3)."""
@@ -90,6 +92,7 @@ def test_one_is_refused(make: Any, via: str) -> None:
     assert len(refused) <= 8  # those under way, and none after the first answer
 
 
+@pytest.mark.slow
 def test_the_next_night_fills_the_hole(make: Any) -> None:
     """Once its secret is right, only the account that was refused is downloaded."""
     accounts = [entry(KEY, "one"), entry(OTHER, "wrong")]
@@ -146,6 +149,7 @@ def test_a_refused_subaccount(make: Any) -> None:
 SHORT = {"validity": "1h", "longest_validity": "1h", "grace": "1h", "lookback": "1d"}
 
 
+@pytest.mark.slow
 def test_late_records_of_subaccounts(make: Any) -> None:
     """A subaccount's record that appears late is found by its receipt."""
     before = [message("01", "2026-01-04T10:00:00Z"),

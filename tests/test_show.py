@@ -133,6 +133,7 @@ def rows_of(show: Callable[..., Called], *args: str) -> list[dict[str, Any]]:
     return rows
 
 
+@pytest.mark.slow
 def test_all_views_count_the_same_messages(show: Callable[..., Called]) -> None:
     """Networks, countries, days and hours are the same messages, added up otherwise."""
     names = ("messages", "missing", "unknown", "suspect", "confirmed", "pending", "not_expected")
@@ -230,6 +231,7 @@ def test_any_terminal_has_room(
         assert value in out.split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("environment", "is_coloured"), [
     ({"TERM": "xterm-256color"}, True),
     ({"TERM": "xterm-256color", "NO_COLOR": "1"}, False),

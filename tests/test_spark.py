@@ -45,6 +45,7 @@ def engines(tmp_path: Path) -> Iterator[tuple[Any, Any]]:
 
 
 # One test, and one judging: Spark takes its time to start, and each worker would start its own.
+@pytest.mark.slow
 def test_engines_agree(engines: tuple[Any, Any], tmp_path: Path) -> None:
     """Truth tables, random messages around every threshold, and traffic as the job takes it in."""
     records, receipts, _ = all_messages(several_owners=True)

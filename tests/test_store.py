@@ -116,6 +116,7 @@ def in_pieces(store: Store, table: Table, day: str) -> None:
     store.publish([Staged(table.name, day, folder, len(rows))])
 
 
+@pytest.mark.slow
 def test_whoever_reads_takes_both(demo_store: Path, tmp_path: Path) -> None:
     """What is shown, explained and judged is the same whether a partition is one file or three."""
     whole, parted = tmp_path / "whole", tmp_path / "parted"

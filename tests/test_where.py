@@ -100,6 +100,7 @@ def test_a_filter_keeps_the_rows_that_it_names() -> None:
     assert sorted(kept) == [("DE", 0), ("FR", 2)]
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_a_text_of_somebody_else_stays_a_text(text: str) -> None:
     """Whatever stands between quotes is compared with, and never run."""
