@@ -155,7 +155,7 @@ def _cut(
         parts.hold(batch, _span_of(con, batch["message_id"], which))
         held += batch.nbytes
         if stopped.is_set():
-            break
+            return parts.files
         if held >= most:
             parts.write()
             held = 0
