@@ -282,6 +282,7 @@ BREAKS: dict[str, Callable[[bytes, int], bytes]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", BREAKS)
 @pytest.mark.parametrize("count", [30, 5000])
 @pytest.mark.parametrize("shape", SHAPES[1:6], ids=lambda shape: shape.name)

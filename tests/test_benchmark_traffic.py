@@ -69,6 +69,7 @@ def differences(left: Store, right: Store, table: Any, replace: str = "*") -> li
     ]
 
 
+@pytest.mark.slow
 def test_records_are_those_that_the_job_makes_of_the_report(in_three: Store, read: Store) -> None:
     """Row for row, in one partition."""
     assert in_three.days(RECORDS) == read.days(RECORDS) == [str(START)]

@@ -88,6 +88,7 @@ def test_the_measure_of_statuses(read: Reader) -> None:
         assert row["pushed_at"] == _moment(own["timestamp"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("traffic", "shape"), [(t, shape) for t in TRAFFIC for shape in shapes_of(t)],
     ids=lambda value: value.name if isinstance(value, Shape) else value,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -47,10 +48,20 @@ def reconcile(
     return console
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the folder of `published` is kept for the tests after the first."""
+    return tmp_path_factory.mktemp("kept") / "folder"
+
+
 @pytest.fixture
-def published(reconcile: Callable[..., Called], world: Path) -> Path:
-    """A store with one good publication."""
-    assert reconcile("run", *DAY, *AS_OF, "--dlr", f"{world}/dlr/*") == (0, "", "")
+def published(reconcile: Callable[..., Called], world: Path, kept: Path) -> Path:
+    """A store with one good publication, of the test's own."""
+    if kept.exists():
+        shutil.copytree(kept, Path.cwd(), dirs_exist_ok=True)
+    else:
+        assert reconcile("run", *DAY, *AS_OF, "--dlr", f"{world}/dlr/*") == (0, "", "")
+        shutil.copytree(Path.cwd(), kept)
     return Path("store")
 
 

@@ -527,6 +527,7 @@ def test_refresh_finds_what_is_not_here(configure: Any, account: None, tmp_path:
         assert answer(one(found)) == ("pending", ["in_flight"])
 
 
+@pytest.mark.slow
 def test_refresh_hands_down_what_was_stopped(configure: Any, account: None, tmp_path: Path) -> None:
     """The days of a run that was stopped are still wanted after somebody asked in between."""
     with world_of(configure, tmp_path / "world", [message("AA")], captured("AA")) as world:

@@ -528,6 +528,7 @@ def truncated(logs: Captures) -> None:
     logs.write("a.ndjson", some(100, 105))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("happens", [appended, rotated, moved, truncated])
 @pytest.mark.parametrize("known", [0, 30])
 @pytest.mark.parametrize("at", [0, 2, 4, 7])
@@ -564,6 +565,7 @@ def test_while_it_is_read(
 # Runs that do not end
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gone", [False, True])
 @pytest.mark.parametrize("published", range(5))
 def test_stopped_while_publishing(

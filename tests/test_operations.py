@@ -329,6 +329,7 @@ def test_url_that_may_not_be_used(monkeypatch: pytest.MonkeyPatch, url: str) -> 
     assert url not in str(told.value)
 
 
+@pytest.mark.slow
 def test_url_in_the_settings_file(judged: Shell) -> None:
     """A URL that is a secret does not stand in reconcile.toml."""
     (judged.folder / "reconcile.toml").write_text('ping_url = "https://example.com/x"')
