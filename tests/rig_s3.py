@@ -38,6 +38,7 @@ class S3:
             reaches the server), `cut_after` (it does, and its answer is lost), `cut_mid_body`.
         refusal: what every request is answered with, if anything.
         seen: how often each method was asked for, and how often each fault struck.
+        chances: how often each fault could have struck.
         watch: called with each request before it goes on; may raise `ConnectionError` to cut it.
     """
 
@@ -46,6 +47,7 @@ class S3:
     shares: dict[str, float] = field(default_factory=dict)
     refusal: tuple[int, str, str] | None = None
     seen: Counter[str] = field(default_factory=Counter)
+    chances: Counter[str] = field(default_factory=Counter)
     watch: Callable[[str, str], None] = lambda _method, _path: None
     random: random.Random = field(default_factory=lambda: random.Random(4))
 
@@ -80,7 +82,11 @@ class S3:
         assert status == 200, told
 
     def _strikes(self, fault: str) -> bool:
-        if self.random.random() >= self.shares.get(fault, 0.0):
+        """By chance, but at the latest where nothing was struck ten times: no fault is left out."""
+        share = self.shares.get(fault, 0.0)
+        self.chances[fault] += 1
+        overdue = share and not self.seen[fault] and self.chances[fault] >= 10
+        if self.random.random() >= share and not overdue:
             return False
         self.seen[fault] += 1
         return True
