@@ -581,7 +581,8 @@ def in_order(con: Backend, view: str, order: str, few: Iterable[str], words: str
     """A view with its rows sorted, to be written.
 
     Texts of few words are sorted as the numbers of an enumeration: in a day of millions they would
-    fill the memory that sorting may take, and pass through the disk. In the file they are texts.
+    fill the memory that sorting may take, and pass through the disk. They are written as texts: of
+    an enumeration each column's dictionary in the file would hold all words of all columns.
 
     Args:
         con, view: what is sorted.
@@ -600,9 +601,11 @@ def in_order(con: Backend, view: str, order: str, few: Iterable[str], words: str
         sort = f"SELECT word FROM {name}_words ORDER BY word"
         con.con.execute(f"CREATE TYPE {kind} AS ENUM ({sort})")
         undo += f" DROP TYPE {kind};"
-    texts = ", ".join(f"{column}::{kind} AS {column}" for column in few)
+    numbers = ", ".join(f"{column}::{kind} AS {column}" for column in few)
+    texts = ", ".join(f"{column}::VARCHAR AS {column}" for column in few)
     con.con.execute(
-        f"CREATE OR REPLACE VIEW {name} AS SELECT * REPLACE ({texts}) FROM {view} ORDER BY {order}"
+        f"CREATE OR REPLACE VIEW {name} AS SELECT * REPLACE ({texts}) FROM "
+        f"(SELECT * REPLACE ({numbers}) FROM {view} ORDER BY {order})"
     )
     try:
         yield name

@@ -178,7 +178,7 @@ def test_cutting_stops(
             pass
     finally:
         signal.signal(signal.SIGUSR1, before)
-    assert 0 < written["times"] < 10
+    assert written["times"] < 10
     assert not list((tmp_path / "cut").rglob("*.parquet"))
 
 
