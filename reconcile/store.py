@@ -6,7 +6,7 @@
       runs/AS_OF-RUN.json                          one manifest a run, written last
       TABLE/day=YYYY-MM-DD/TABLE.parquet           one file a partition
       TABLE/day=YYYY-MM-DD/_TABLE.json             or several, which it names: those in …
-      TABLE/day=YYYY-MM-DD/RUN/PART.parquet        … a folder beside it, of many engines' making
+      TABLE/day=YYYY-MM-DD/RUN/PART.parquet        … a folder beside it: of spans, or workers
       changes/as_of=YYYYMMDDTHHMMSSZ/changes.parquet
       .work/                                       staging, downloads under way, the lock
 
