@@ -60,15 +60,22 @@ class Read:
 
 
 class Bucket:
-    """The objects below `s3://BUCKET/PREFIX`; their names are relative to it."""
+    """The objects below `s3://BUCKET/PREFIX`; their names are relative to it.
 
-    def __init__(self, url: str) -> None:
+    Args:
+        url: where they are.
+        tries: how often a request is made; 1 where who asks will ask again anyway.
+        read_seconds: how long to wait for bytes.
+    """
+
+    def __init__(self, url: str, *, tries: int = TRIES, read_seconds: float = READ_SECONDS) -> None:
         matched = re.fullmatch(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*?))?/*", url)
         if not matched:
             raise UsageError(f"{url} is no bucket: write s3://BUCKET or s3://BUCKET/FOLDER")
         self.name, self.prefix = matched[1], matched[2] or ""
         self.url = SCHEME + "/".join(filter(None, (self.name, self.prefix)))
-        self._fs = _connect()
+        self._tries = tries
+        self._fs = _connect(tries, read_seconds)
 
     def list(self, folder: str = "", *, deep: bool = True) -> dict[str, Stat]:
         """The objects in a folder, by name; `deep`: in folders of it, too."""
@@ -113,7 +120,7 @@ class Bucket:
 
         key = self._key(name)
         with reaching(self.url):
-            for left in reversed(range(TRIES)):
+            for left in reversed(range(self._tries)):
                 try:
                     told, data = sync(self._fs.loop, self._read, key)
                     break
@@ -248,7 +255,7 @@ def is_url(place: object) -> TypeGuard[str]:
     return isinstance(place, str) and place.startswith(SCHEME)
 
 
-def _connect() -> s3fs.S3FileSystem:
+def _connect(tries: int, read_seconds: float) -> s3fs.S3FileSystem:
     try:
         import s3fs
     except ImportError:
@@ -262,11 +269,11 @@ def _connect() -> s3fs.S3FileSystem:
     files = s3fs.S3FileSystem(
         use_listings_cache=False, skip_instance_cache=True, default_cache_type="none",
         config_kwargs={
-            "connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS,
-            "retries": {"max_attempts": TRIES, "mode": "standard"},
+            "connect_timeout": min(CONNECT_SECONDS, read_seconds), "read_timeout": read_seconds,
+            "retries": {"total_max_attempts": tries, "mode": "standard"},
         },
     )  # fmt: skip
-    files.retries = ROUNDS
+    files.retries = ROUNDS if tries > 1 else 1
     return files
 
 

@@ -21,8 +21,8 @@ from reconcile.bucket import Bucket, Read
 from reconcile.errors import BucketError, LockedError
 
 NAME = ".work/lock"
-# How often it is written anew while it lasts.
-TIMES = 4
+# How often it is written anew while it lasts; and how often it is tried where that failed.
+TIMES, TIMES_ANEW = 4, 20
 
 
 class Lease:
@@ -35,6 +35,9 @@ class Lease:
 
     def __init__(self, bucket: Bucket, seconds: float) -> None:
         self._bucket, self._seconds = bucket, seconds
+        # Tries that wait ever longer between are not for what must be there in time.
+        self._hasty = Bucket(bucket.url, tries=1, read_seconds=seconds / TIMES)
+        self._token = uuid.uuid4().hex
         self._owner = f"process {os.getpid()} on {socket.gethostname()}"
         self._etag, self._renewed = "", 0.0
         self._ended = threading.Event()
@@ -56,7 +59,7 @@ class Lease:
             self._ended.set()
             keeper.join()
             with suppress(BucketError):  # then it expires
-                self._write(self._etag, free=True)
+                self._renew(self._bucket, free=True)
 
     def check(self) -> None:
         """Says no where the lock may be another's by now.
@@ -74,7 +77,7 @@ class Lease:
         found = self._bucket.read(NAME)
         if found and not self._is_free(found):
             self._refuse(found)
-        if not self._write(found.etag if found else None):
+        if not self._write(self._bucket, found.etag if found else None):
             other = self._bucket.read(NAME)
             self._refuse(other or Read(b"{}", "", 0.0))
 
@@ -93,25 +96,37 @@ class Lease:
             return True
         return found.seconds_old > seconds
 
-    def _write(self, known: str | None, *, free: bool = False) -> bool:
+    def _write(self, bucket: Bucket, known: str | None, *, free: bool = False) -> bool:
         begun = time.monotonic()
         told = {
-            "owner": "" if free else self._owner, "seconds": self._seconds,
-            "token": uuid.uuid4().hex,  # no two states are alike, whoever wrote them
+            "owner": "" if free else self._owner, "seconds": self._seconds, "token": self._token,
+            "state": uuid.uuid4().hex,  # no two are alike, whoever wrote them
         }  # fmt: skip
-        etag = self._bucket.write(NAME, json.dumps(told).encode(), instead_of=known)
+        etag = bucket.write(NAME, json.dumps(told).encode(), instead_of=known)
         if etag:
             self._etag, self._renewed = etag, begun
         return etag is not None
 
+    def _renew(self, bucket: Bucket, *, free: bool = False) -> bool:
+        """Writes it anew; False: it is another's."""
+        if self._write(bucket, self._etag, free=free):
+            return True
+        found = bucket.read(NAME)
+        if found is None or _told(found).get("token") != self._token:
+            return False
+        # What we wrote before, and whose answer was lost.
+        return self._write(bucket, found.etag, free=free)
+
     def _keep(self) -> None:
-        while not self._ended.wait(self._seconds / TIMES):
+        wait = self._seconds / TIMES
+        while not self._ended.wait(wait):
+            wait = self._seconds / TIMES
             try:
-                if not self._write(self._etag):
+                if not self._renew(self._hasty):
                     self._lost = True
                     return
-            except BucketError:
-                continue  # perhaps the next time; `check` knows for how long
+            except BucketError:  # `check` knows for how long
+                wait = self._seconds / TIMES_ANEW
 
 
 def _told(found: Read) -> dict[str, Any]:

@@ -291,6 +291,21 @@ def test_a_lock_is_kept_and_lost(team: Team) -> None:
 
 
 @pytest.mark.slow
+def test_a_lock_whose_answers_are_lost(team: Team) -> None:
+    """It was written anew, and nobody said so: it is ours still, and is kept on with and let go."""
+    bucket = Bucket(f"s3://{BUCKET}/unheard")
+    lease = Lease(bucket, 6.0)
+    with lease.hold():
+        team.s3.shares = {"cut_after": 1.0}
+        time.sleep(3.0)
+        assert team.s3.seen["cut_after"] > 2
+        team.s3.calm()
+        time.sleep(4.0)
+        lease.check()
+    _take(bucket)
+
+
+@pytest.mark.slow
 def test_written_by_another_meanwhile(team: Team, tmp_path: Path) -> None:
     """A ledger that somebody else has replaced is not written over."""
     url = f"s3://{BUCKET}/meanwhile"
