@@ -2,9 +2,10 @@
 
     python -m tests.benchmarks.performance
 
-All programs that judge must write the same tables; only then is anything timed. The measurements
-are kept beside the page; `--render` makes page and figure from them again. This process imports
-nothing heavy: a child's peak memory begins with what its parent held when it was started.
+After the first run all programs that judge must have written the same tables, else nothing is kept.
+The measurements are kept beside the page; `--render` makes page and figure from them again. This
+process imports nothing heavy: a child's peak memory begins with what its parent held when it was
+started.
 """
 
 from __future__ import annotations
@@ -67,15 +68,14 @@ def measurements(told: argparse.Namespace, scratch: Path) -> Iterator[Measured]:
         "memory_limit": told.memory_limit,
         "most_mb": round(told.most_memory or guarded.most_of_memory()),
         "longest_s": told.longest,
-        "runs": told.runs,
         "left_out": left_out,
         "sizes": [],
     }
     contender = Contest(measured, pythons)
-    for messages in sorted(told.messages):
+    for messages, runs in told.sizes:
         say(f"{messages:,}: making the traffic")
         day = contest.make(scratch / str(messages), messages)
-        measured["sizes"].append(contender.held(day))
+        measured["sizes"].append(contender.held(day, runs))
         shutil.rmtree(day.folder)
         yield measured
 
@@ -92,21 +92,19 @@ class Contest:
             if not python
         }
 
-    def held(self, day: Day) -> Measured:
-        """What one size took: first all must write the same, then runs are interleaved.
+    def held(self, day: Day, runs: int) -> Measured:
+        """What one size took, in so many interleaved runs.
 
         Raises:
-            SystemExit: they do not, and how; nothing was timed then.
+            SystemExit: the first did not write the same, and how.
         """
         taken: dict[Program, list[Ended]] = {each: [] for each in self.pythons}
-        for each in self.pythons:
-            if each.judges:
-                self._run(each, day, "first")
-        self._compare(day)
-        for run in range(self.measured["runs"]):
+        for run in range(runs):
             for each in taken:
                 if ended := self._run(each, day, f"run {run + 1}"):
                     taken[each].append(ended)
+            if not run:
+                self._compare(day)
         told = {each.name: self._told(each, taken[each]) for each in taken}
         self._stay_out(day)
         return {"messages": day.messages, "receipts": day.receipts, "programs": told}
@@ -129,7 +127,7 @@ class Contest:
             return
         outs = [(each.name, contest.out(day.folder, each.script)) for each in there]
         if found := contest.differences(day, outs):
-            raise SystemExit("\n".join(["they differ, so nothing was timed:", *found]))
+            raise SystemExit("\n".join(["they differ, so nothing is kept:", *found]))
         say(f"{day.messages:,}: {', '.join(each.name for each in there)} wrote the same tables")
 
     def _told(self, each: Program, taken: list[Ended]) -> Measured:
@@ -183,8 +181,9 @@ def _told(arguments: Sequence[str] | None) -> argparse.Namespace:
     names = [each.name for each in PROGRAMS]
     parser.add_argument("--messages", type=int, nargs="+",
                         default=[1_000_000, 5_000_000, 20_000_000])  # fmt: skip
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--memory-limit", default="4GB", help="for the engine of ours and of SQL")
+    parser.add_argument("--runs", type=int, nargs="+", default=[3, 3, 1],
+                        help="of all sizes, or one number for each")  # fmt: skip
+    parser.add_argument("--memory-limit", default="8GB", help="for the engine of ours and of SQL")
     parser.add_argument("--most-memory", type=float, metavar="MB",
                         help="where a program is ended; else at 0.9 of the machine's")  # fmt: skip
     parser.add_argument("--longest", type=float, default=3600, metavar="SECONDS",
@@ -193,7 +192,12 @@ def _told(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, help="where to make a scratch folder")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="where the page goes")
     parser.add_argument("--render", action="store_true", help="only page and figure, no measuring")
-    return parser.parse_args(arguments)
+    told = parser.parse_args(arguments)
+    runs = told.runs * len(told.messages) if len(told.runs) == 1 else told.runs
+    if len(runs) != len(told.messages):
+        parser.error("--runs: one number, or one for each of --messages")
+    told.sizes = sorted(zip(told.messages, runs, strict=True))
+    return told
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ PAGE = """\
 
 One day is judged by several programs: `records` and `receipts` are read from parquet, and
 `verdicts` (sorted by message_id), `orphans`, `summary`, `reasons` and `error_codes` are written as
-zstd parquet. Before anything is timed, all that judge and end must write the same tables: the same
+zstd parquet. All that judge and end must write the same tables, else nothing is kept: the same
 columns and types, the same rows as multisets (`EXCEPT ALL` both ways), the rates of `summary`
 within 1e-12 and its latencies within 1 ms. The traffic is invented: one day, a fixed seed, all
 faults.
@@ -39,8 +39,8 @@ faults.
 ![Seconds by messages, a line a program, both axes logarithmic](performance.svg)
 
 Measured on {measured_at}: {hardware}; {versions}.
-{runs}; `memory_limit = "{memory_limit}"` for {engines}; any program was ended at {most_mb:,} MB or
-after {longest_s:,.0f} s.{left_out}
+Medians of interleaved runs; `memory_limit = "{memory_limit}"` for {engines};
+any program was ended at {most_mb:,} MB or after {longest_s:,.0f} s.{left_out}
 
 {table}
 
@@ -82,9 +82,7 @@ def page(measured: Measured) -> str:
     """The whole page in Markdown."""
     from tests.benchmarks.guarded import NO_ROOM, TOO_LONG
 
-    runs = measured["runs"]
     told = measured | {
-        "runs": "One run of each" if runs == 1 else f"Medians of {runs} interleaved runs",
         "engines": ", ".join(each.name for each in (OURS, SQL, FLOOR)),
         "left_out": "".join(f"\nLeft out: {name}, since this machine has no {lacks}."
                             for name, lacks in measured.get("left_out", {}).items()),
@@ -137,8 +135,9 @@ def _reached(ran: Measured, rival: Program, factor: float, is_most: bool) -> tup
 
 
 def _table(measured: Measured) -> Iterator[str]:
-    yield "| messages | program | seconds | × ours | µs each | peak MB | what it leaves out |"
-    yield "|---:|---|---:|---:|---:|---:|---|"
+    named = ("messages", "program", "runs", "seconds", "× ours", "µs each", "peak MB")
+    yield f"| {' | '.join(named)} | what it leaves out |"
+    yield "|---:|---|---:|---:|---:|---:|---:|---|"
     for size in measured["sizes"]:
         ran, messages = size["programs"], size["messages"]
         ours = seconds(ran.get(OURS.name, {}))
@@ -148,11 +147,11 @@ def _table(measured: Measured) -> Iterator[str]:
                 yield f"| {messages:,} | {each.name} | {' | '.join(cells)} | {each.lacks} |"
 
 
-def _cells(one: Measured, messages: int, ours: float | None) -> tuple[str, str, str, str]:
-    """Seconds, × ours, µs each and peak; or what happened instead."""
+def _cells(one: Measured, messages: int, ours: float | None) -> tuple[str, ...]:
+    """Runs, seconds, × ours, µs each and peak; or what happened instead."""
     took = seconds(one)
     if took is None:
-        return f"{one['trouble']}: {one['why']}".replace("|", "/"), "", "", ""
+        return "", f"{one['trouble']}: {one['why']}".replace("|", "/"), "", "", ""
     peak = max(run["peak_mb"] for run in one["runs"])
     times = f"{took / ours:.2f}" if ours else ""
-    return f"{took:.1f}", times, f"{took / messages * 1e6:.2f}", f"{peak:,}"
+    return str(len(one["runs"])), f"{took:.1f}", times, f"{took / messages * 1e6:.2f}", f"{peak:,}"
