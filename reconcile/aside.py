@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from reconcile.cutting import Span
-from reconcile.engine import beside, memory_of, prove_writable, quote
+from reconcile.engine import READER, beside, memory_of, prove_writable, quote
 from reconcile.store import Store, copying, disk, parquet_query, unreadable
 from reconcile.tables import Table
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 SHARE, MOST_HELD = 8, 1 << 29
 # Rows that are ordered by span at a time, at most, and for how much of what may be held.
 BATCH_ROWS, BYTES_A_ROW = 1 << 17, 1000
+# After so long without a new file, whoever spilled to a folder of his own is gone.
+READER_SECONDS = 2 * 86_400
 
 
 @dataclass(frozen=True)
@@ -77,12 +80,21 @@ def room(store: Store, temp_directory: Path | None) -> Iterator[Path]:
         prove_writable(temp_directory)
     folder = aside(store, temp_directory)
     shutil.rmtree(folder, ignore_errors=True)
+    _drop_killed_readers(folder.parent)
     with disk(folder):
         folder.mkdir(parents=True)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _drop_killed_readers(place: Path) -> None:
+    """Removes what engines have spilled that were killed: nobody reads a store for so long."""
+    for each in place.glob(f"{READER}*"):
+        with suppress(OSError):
+            if time.time() - each.stat().st_mtime > READER_SECONDS:
+                shutil.rmtree(each)
 
 
 @contextmanager

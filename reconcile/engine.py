@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import re
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -18,9 +19,13 @@ if TYPE_CHECKING:
     import ibis
     import ibis.backends.duckdb
 
+    from reconcile.settings import Settings
+
 # Below this the engine cannot judge the smallest day: its plans hold their tables of joins, however
 # few the messages are (1,000 messages: 90 MB with one thread, 100 to 110 MB with two to eight).
 LEAST_MEMORY = "128MB"
+# What the folders are called to which readers spill.
+READER = "reconcile-reading-"
 
 
 def connect(
@@ -41,6 +46,22 @@ def bare(memory_limit: str, threads: int | None, temp_directory: Path) -> duckdb
     con = duckdb.connect()
     _set_up(con, memory_limit, threads, temp_directory)
     return con
+
+
+def limits_of(settings: Settings, work: Path) -> tuple[str, int | None, Path]:
+    """Memory, threads and the place to spill, of one who reads a store and does not hold it."""
+    memory = settings.memory_limit or half_of_memory()
+    return memory, settings.threads, own_folder(settings.temp_directory or work)
+
+
+def own_folder(place: Path) -> Path:
+    """A folder for one engine to spill to: two in the same one would read each other's files.
+
+    The engine makes it when it is needed, and drops it at its end.
+    """
+    with suppress(OSError):  # the engine says so, if ever it spills
+        place.mkdir(parents=True, exist_ok=True)
+    return place / f"{READER}{uuid.uuid4().hex[:12]}"
 
 
 def _set_up(

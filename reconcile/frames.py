@@ -77,7 +77,7 @@ class Frames:
     ) -> None:
         self._store = Store.open(store)
         memory = memory_limit or engine.half_of_memory()
-        self._engine = engine.connect(memory, threads, self._store.work / "spill")
+        self._engine = engine.connect(memory, threads, engine.own_folder(self._store.work))
 
     def __repr__(self) -> str:
         return f"reconcile.open({self._store.name!r})"

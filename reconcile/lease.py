@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from reconcile.bucket import Bucket, Read
+from reconcile.bucket import READ_SECONDS, Bucket, Read
 from reconcile.errors import BucketError, LockedError
 
 NAME = ".work/lock"
@@ -36,7 +36,8 @@ class Lease:
     def __init__(self, bucket: Bucket, seconds: float) -> None:
         self._bucket, self._seconds = bucket, seconds
         # Tries that wait ever longer between are not for what must be there in time.
-        self._hasty = Bucket(bucket.url, tries=1, read_seconds=seconds / TIMES)
+        patience = min(READ_SECONDS, seconds / TIMES)
+        self._hasty = Bucket(bucket.url, tries=1, read_seconds=patience)
         self._token = uuid.uuid4().hex
         self._owner = f"process {os.getpid()} on {socket.gethostname()}"
         self._etag, self._renewed = "", 0.0

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconcile import __version__
 from reconcile.days import iso, parse_moment
+from reconcile.engine import limits_of
 from reconcile.errors import DONE, EXCEEDED, INCOMPLETE, ReconcileError
 from reconcile.settings import Settings
 from reconcile.store import Ledger, Store
@@ -83,7 +84,7 @@ def opened(
     store = Store.open(settings.store, create=True)
     with (
         store.lock(settings.lock_expiry), aside.room(store, settings.temp_directory) as room,
-        _engine(settings, room / "spill") as con,
+        _engine(settings.memory_limit, settings.threads, room / "spill") as con,
     ):  # fmt: skip
         stopped = store.unfinished()
         if stopped and not given and stopped["as_of"][:10] == iso(as_of)[:10]:
@@ -102,16 +103,15 @@ def looked_at(settings: Settings, as_of: datetime) -> Iterator[Run]:
     store = Store(settings.store)
     if store.is_begun:
         store = Store.open(settings.store)
-    with _engine(settings, settings.temp_directory or store.work / "spill") as con:
+    with _engine(*limits_of(settings, store.work)) as con:
         yield Run(settings, store, con, store.ledger(), as_of, lambda *_: None)
 
 
 @contextmanager
-def _engine(settings: Settings, spill: Path) -> Iterator[Backend]:
+def _engine(memory_limit: str | None, threads: int | None, spill: Path) -> Iterator[Backend]:
     from reconcile import engine
 
-    memory = settings.memory_limit or engine.half_of_memory()
-    con = engine.connect(memory, settings.threads, spill)
+    con = engine.connect(memory_limit or engine.half_of_memory(), threads, spill)
     try:
         with engine.within_limits(spill):
             yield con

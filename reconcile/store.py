@@ -36,12 +36,13 @@ import pyarrow as pa
 
 from reconcile import __version__
 from reconcile.bucket import is_url
-from reconcile.engine import lacks_memory, quote
+from reconcile.engine import READER, lacks_memory, quote
 from reconcile.errors import (
     ContractError,
     DiskError,
     InputError,
     LockedError,
+    ReconcileError,
     StoreVersionError,
     UsageError,
     first_line,
@@ -513,8 +514,18 @@ def read_query(con: Backend, table: Table, query: str) -> ibis.Table:
         raise unreadable(table, error) from None
 
 
-def unreadable(table: Table, error: Exception) -> InputError:
-    """A file of a table that the engine cannot read."""
+def unreadable(table: Table, error: Exception) -> ReconcileError:
+    """What the engine, or Arrow, cannot read of a table: for want of memory, of a place to spill
+    to, or of a sound file."""
+    import duckdb
+
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return lacks_memory(f"what is asked of table {table.name}", error)
+    if READER in str(error):
+        return DiskError(
+            f"what is asked of table {table.name} does not fit in memory, and cannot be spilled: "
+            f"{trouble(error)}; set temp_directory to a place that can be written"
+        )
     return InputError(
         f"table {table.name} cannot be read: {first_line(error)}; restore its file from a "
         "backup, or judge its day again"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -159,3 +161,73 @@ def test_what_a_stopped_run_left_goes(configure: Any, tmp_path: Path) -> None:
         assert list(own.rglob("*.tmp"))
     assert (other / "records").exists()
     assert not own.exists()
+
+
+SORTING = """
+import sys
+from pathlib import Path
+from reconcile import engine
+from reconcile.settings import Settings
+from reconcile.tables import VERDICTS
+from reconcile.selection import reading
+asked = Settings(memory_limit="128MB", threads=1, temp_directory=Path(sys.argv[1]))
+con = engine.bare(*engine.limits_of(asked, Path("nowhere")))
+if len(sys.argv) > 2:
+    con.execute(f"SET max_temp_directory_size = '{sys.argv[2]}'")
+texts = "SELECT range AS v, md5((range * 7919 % 2_500_000)::VARCHAR) AS s FROM range(2_500_000)"
+with reading(VERDICTS):
+    rows = f"SELECT v, s, row_number() OVER (ORDER BY s) AS n FROM ({texts})"
+    print(*con.execute(f"SELECT count(*), sum(v), max(n), max(s) FROM ({rows})").fetchone())
+"""
+
+
+def sort(place: Path, *more: str) -> subprocess.Popen[str]:
+    """A reader that needs more memory than it has."""
+    call = [sys.executable, "-c", SORTING, str(place), *more]
+    return subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_readers_do_not_share_what_they_spill(tmp_path: Path) -> None:
+    """Two at once that spill to one place: each has its own folder there, which is gone with it."""
+    both = [sort(tmp_path / "temp") for _ in range(2)]
+    seen: set[str] = set()
+    while any(each.poll() is None for each in both):
+        seen.update(path.parent.name for path in (tmp_path / "temp").rglob("*.tmp"))
+        time.sleep(0.02)
+    for each in both:
+        told, wrong = each.communicate()
+        assert (each.returncode, wrong) == (0, "")
+        assert told.split()[:3] == ["2500000", str(sum(range(2_500_000))), "2500000"]
+    assert len(seen) == 2
+    assert not list((tmp_path / "temp").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("full", "told"),
+    [
+        (True, "InputError: what is asked of table verdicts does not fit in memory, and "
+               "temp_directory is full: give it more room, or raise memory_limit"),
+        (False, "DiskError: what is asked of table verdicts does not fit in memory, and cannot be "
+                "spilled: "),
+    ],
+)  # fmt: skip
+def test_a_reader_without_room(tmp_path: Path, full: bool, told: str) -> None:
+    """It blames no file of the store."""
+    place = tmp_path / "temp"
+    if not full:
+        place.write_text("a file\n", "utf-8")
+    _, wrong = sort(place, *(["1MB"] if full else [])).communicate()
+    assert told in wrong.splitlines()[-1]
+    assert full or "set temp_directory to a place that can be written" in wrong
+
+
+def test_what_a_killed_reader_left_goes(configure: Any, tmp_path: Path) -> None:
+    """A run removes folders of readers that have been still for days, and no others."""
+    mine = configure(temp_directory=tmp_path / "temp")
+    old, new = (engine.own_folder(tmp_path / "temp") for _ in range(2))
+    for folder, days in ((old, 3), (new, 1)):
+        folder.mkdir()
+        (folder / "spilled.tmp").touch()
+        os.utime(folder, times=(time.time() - days * 86_400,) * 2)
+    with opened(mine, START_AT, lambda *_: None):
+        assert [path for path in (old, new) if path.exists()] == [new]

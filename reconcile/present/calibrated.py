@@ -12,8 +12,7 @@ from reconcile.store import Store
 def calibrated(settings: Settings, days: int, wanted: float, form: str) -> str:
     """The table, and for people what its last column means."""
     store = Store.open(settings.store)
-    memory = settings.memory_limit or engine.half_of_memory()
-    con = engine.connect(memory, settings.threads, store.work / "spill")
+    con = engine.connect(*engine.limits_of(settings, store.work))
     frame = replay(store, con, settings, days, wanted)
     note = (
         f"{int(frame.days.max())} days of {int(frame.networks.max())} networks, each day held "

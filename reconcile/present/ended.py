@@ -34,8 +34,7 @@ def after_run(ended: Any) -> str:
     if not days:
         return ""
     store, settings = ended.store, ended.settings
-    memory = settings.memory_limit or engine.half_of_memory()
-    con = engine.bare(memory, settings.threads, store.work / "spill")
+    con = engine.bare(*engine.limits_of(settings, store.work))
     table = worst_networks(store, con, days)
     lines = [f"- {printable(line)}\n" for line in first_looks(ended, con, days)]
     looks = f"Look first at:\n{''.join(lines)}" if lines else NOTHING_STANDS_OUT

@@ -111,8 +111,7 @@ def _json(
 
 
 def _connected(settings: Settings, store: Store) -> Any:
-    memory = settings.memory_limit or engine.half_of_memory()
-    return engine.bare(memory, settings.threads, store.work / "spill")
+    return engine.bare(*engine.limits_of(settings, store.work))
 
 
 def _nothing(store: Store, table: Table) -> UsageError:

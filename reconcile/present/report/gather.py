@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from reconcile import engine
 from reconcile.days import DAY, days_between
 from reconcile.engine import quote
-from reconcile.errors import InputError, UsageError
+from reconcile.errors import UsageError
 from reconcile.present.odd import COLUMNS as ODD_COLUMNS
 from reconcile.present.odd import ODD
 from reconcile.reports.plan import sources_of
 from reconcile.reports.slices import is_whole
 from reconcile.settings import Settings
-from reconcile.store import Store
+from reconcile.store import Store, unreadable
 from reconcile.tables import (
     CAMPAIGNS,
     CHANGES,
@@ -142,16 +142,14 @@ class _Read:
         try:
             found = self.con.con.execute(query).fetch_arrow_table()
         except duckdb.Error as error:
-            line = str(error).strip().splitlines()[0]
-            raise InputError(f"table {table.name} cannot be read: {line}") from None
+            raise unreadable(table, error) from None
         frame: pd.DataFrame = found.to_pandas(date_as_object=True)
         return frame
 
 
 @contextmanager
 def _reader(settings: Settings, store: Store) -> Iterator[_Read]:
-    memory = settings.memory_limit or engine.half_of_memory()
-    con = engine.connect(memory, settings.threads, store.work / "spill")
+    con = engine.connect(*engine.limits_of(settings, store.work))
     try:
         yield _Read(store, con)
     finally:
