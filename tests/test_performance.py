@@ -14,6 +14,7 @@ import pytest
 
 from reconcile.store import names_of
 from tests.benchmarks import contest, guarded
+from tests.benchmarks.harness import python
 from tests.benchmarks.performance import Contest
 from tests.benchmarks.performance_page import page, wanted
 
@@ -204,3 +205,18 @@ def test_wanted_beside_reached() -> None:
         "| ours: at least 6 × as fast as plain pandas | 5.90 × | not reached |",
         "| ours: at least 2 × as fast as polars | not measured |  |",
     ]
+
+
+@pytest.mark.slow
+def test_steps_add_up(tmp_path: Path) -> None:
+    """Each step of judging has a row, and the last row is their sum."""
+    told = python("-m", "tests.benchmarks.stages", "--messages", 2000, "--folder", tmp_path,
+                  "--memory-limit", "500MB")  # fmt: skip
+    rows = [line.strip("| ").split(" | ") for line in told.splitlines() if line.startswith("| ")]
+    named = {name: list(map(float, cells)) for name, *cells in rows[1:]}
+    assert {"verdicts", "orphans", "summary", "networks", "rest"} <= named.keys()
+    whole = named.pop("all")
+    assert whole[0] > named["verdicts"][0] > 0
+    for found, *parts in zip(whole, *named.values(), strict=True):
+        assert found == pytest.approx(sum(parts), abs=0.05 * (len(parts) + 1))
+    assert not list(tmp_path.iterdir())
