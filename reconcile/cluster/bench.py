@@ -12,8 +12,8 @@ import dataclasses
 import itertools
 import shutil
 import uuid
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reconcile import judging
+from reconcile import cutting, judging
 from reconcile.cluster import parts, session
 from reconcile.cluster.dialect import columns_of, no_rows, spark_sql
 from reconcile.days import iso
@@ -144,7 +144,28 @@ class ClusterBench(judging.Bench):
 
     def make_verdicts(self, key: str, day: date, build: Callable[[], ibis.Table]) -> Staged:
         """Stages a day's verdicts in their order."""
-        return self.make(key, VERDICTS, str(day), build)
+        with self._own_receipts(day):
+            return self.make(key, VERDICTS, str(day), build)
+
+    @contextmanager
+    def _own_receipts(self, day: date) -> Iterator[None]:
+        """Lets `receipts_in_reach` be the day's own meanwhile, where most are other days': pairing
+        reads them three times, and each time they would go from worker to worker."""
+        reach, records = self.table("receipts_in_reach"), self.table("records_of_day")
+        if not cutting.is_crowded(self.con, "FROM receipts_in_reach", "FROM records_of_day"):
+            yield
+            return
+        files = self._given["receipts_in_reach"] or []
+        query = self._query(
+            "own_receipts", lambda: conform(reach.semi_join(records, "message_id"), RECEIPTS)
+        )
+        own = self._written(query, RECEIPTS, str(day))
+        self.read("receipts_in_reach", RECEIPTS, own.files)
+        try:
+            yield
+        finally:
+            self.read("receipts_in_reach", RECEIPTS, files)
+            own.drop()
 
     def make_again(self, key: str, staged: Staged, build: Callable[[], ibis.Table]) -> Staged:
         """Stages a day's verdicts anew, from those staged before."""
