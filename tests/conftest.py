@@ -22,10 +22,29 @@ from reconcile.settings import Account, Settings
 AS_OF = datetime(2026, 2, 1, tzinfo=UTC)
 KEY = "a key for tests only, 32 letters"
 Configure = Callable[..., Settings]
+# Modules that take longest, begun first: at the end nobody waits for another's long one. The first
+# of them makes the demo's store, before many wait for it.
+LONGEST = (
+    "test_explain", "test_bucket", "test_cluster", "test_faults", "test_bad_captures",
+    "test_spark", "test_operations", "test_end_to_end", "test_identity", "test_engines_agree",
+    "test_killing", "test_report_browser", "test_notebook", "test_networks_published", "test_job",
+    "test_sandbox_server", "test_client", "test_database",
+)  # fmt: skip
 
 # Whoever is started in the background may be told to ignore it, and would tell what it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Two more than there are processors: tests also wait, for servers, processes and clocks."""
+    return (os.cpu_count() or 1) + 2
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Orders modules; a module, and what its tests share, is one worker's."""
+    order = {name: n for n, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

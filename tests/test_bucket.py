@@ -35,6 +35,7 @@ from reconcile.sandbox.server import Sandbox
 from reconcile.settings import load
 from reconcile.store import Staged, Store, read_json
 from reconcile.tables import REASONS
+from tests.in_process import called
 
 # Byte for byte; `records` is in no order.
 TABLES = ("receipts", "verdicts", "orphans", "summary", "reasons", "error_codes",
@@ -62,17 +63,21 @@ class Team:
 
     def start(self, machine: str, store: object, *more: str, dlr: str = "") -> Any:
         """Starts the night's command on a machine."""
-        command = [
-            sys.executable, "-m", "reconcile.cli", "run", "--base-url", self.sandbox.base_url,
-            "--store", str(store), "--dlr", dlr or str(self.folder / "dlr" / "*"),
+        return subprocess.Popen(
+            [sys.executable, "-m", "reconcile.cli", *self.night(store, *more, dlr=dlr)],
+            env=self.environment(machine), text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def night(self, store: object, *more: str, dlr: str = "") -> list[str]:
+        """The night's command."""
+        return [
+            "run", "--base-url", self.sandbox.base_url, "--store", str(store),
+            "--dlr", dlr or str(self.folder / "dlr" / "*"),
             "--pii-key-file", str(self.folder / "pii.key"), "--from", "2026-01-05",
             "--to", "2026-01-07", "--as-of", self.facts["mature_at"], "--poll-first", "100ms",
             "--lock-expiry", f"{EXPIRY:.0f}s", *more,
         ]  # fmt: skip
-        return subprocess.Popen(
-            command, env=self.environment(machine), text=True, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )  # fmt: skip
 
     def run(self, machine: str, store: object, *more: str, dlr: str = "") -> tuple[int, str, str]:
         """The same, to its end: exit code, stdout, stderr."""
@@ -81,12 +86,8 @@ class Team:
         return running.returncode, out, told
 
     def tell(self, machine: str, *command: str) -> tuple[int, str, str]:
-        """Any command on a machine."""
-        ended = subprocess.run(
-            [sys.executable, "-m", "reconcile.cli", *command], env=self.environment(machine),
-            text=True, capture_output=True, check=False, timeout=120,
-        )  # fmt: skip
-        return ended.returncode, ended.stdout, ended.stderr
+        """Any command on a machine, in this process."""
+        return called(command, self.environment(machine), self.folder)
 
     def kept(self, url: str, folder: Path) -> dict[str, str]:
         """Every published file of a bucket's store, by its name, as its digest."""
@@ -128,7 +129,7 @@ def calm(team: Team) -> None:
 def on_disk(team: Team) -> tuple[dict[str, str], int]:
     """What a store on a disk holds after the same night, and what it was billed."""
     billed = team.sandbox.billed_records
-    assert team.run("plain", team.folder / "store") == (0, "", "")
+    assert team.tell("plain", *team.night(team.folder / "store")) == (0, "", "")
     return digests(team.folder / "store"), team.sandbox.billed_records - billed
 
 
@@ -382,7 +383,7 @@ def test_captures_in_a_bucket(
         team.s3.put(f"captures/2026/{path.name}", path.read_bytes())
     team.s3.put("captures/2026/.hidden", b"{}")
     dlr, store = f"s3://{BUCKET}/captures/**/*", tmp_path / "store"
-    assert team.run("one", store, dlr=dlr) == (0, "", "")
+    assert team.tell("one", *team.night(store, dlr=dlr)) == (0, "", "")
     same = {n: d for n, d in on_disk[0].items() if n.startswith(("verdicts", "summary"))}
     found = digests(store)
     assert {name: found[name] for name in same} == same

@@ -115,7 +115,9 @@ def test_a_run_says_what_to_look_at_first(demo_store: Path) -> None:
 
 
 @pytest.mark.slow
-def test_commands_that_a_run_names_work(demo_store: Path) -> None:
+def test_commands_that_a_run_names_work(
+    demo_store: Path, console: Callable[..., Called], clean_environment: None
+) -> None:
     """Each command of these lines runs as it stands, and shows as many as the line says."""
     from reconcile.present.ended import after_run
 
@@ -124,12 +126,9 @@ def test_commands_that_a_run_names_work(demo_store: Path) -> None:
     assert shown
     for line in shown:
         asked = shlex.split(line.split("`")[1])[1:]
-        ended = subprocess.run(
-            [*COMMAND, *asked, "--store", str(demo_store), "--format", "json"],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        number = int(line.split()[1])
-        assert len(json.loads(ended.stdout)["rows"]) >= number
+        code, out, _ = console(*asked, "--store", str(demo_store), "--format", "json")
+        assert code == 0
+        assert len(json.loads(out)["rows"]) >= int(line.split()[1])
 
 
 def _ended(store: Path) -> object:

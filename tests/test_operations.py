@@ -1,8 +1,9 @@
-"""Operations, from a shell as bare as cron's: exit codes, pings, webhook, textfile, log."""
+"""Operations, in an environment as bare as cron's: exit codes, pings, webhook, textfile, log."""
 
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import signal
 import subprocess
@@ -28,6 +29,7 @@ from reconcile.sandbox.generate import generate
 from reconcile.sandbox.server import Sandbox
 from reconcile.settings import PING_URL, load, secret_url
 from reconcile.tables import NETWORKS
+from tests.in_process import called
 from tests.listening import listening
 from tests.test_tls import tls_server
 
@@ -51,7 +53,8 @@ def sandbox(world: Path) -> Iterator[Sandbox]:
 
 @dataclass
 class Shell:
-    """Runs `reconcile` from `sh -c`, with the environment of cron and what is set here."""
+    """Calls `reconcile` with the environment of cron and what is set here: in this process, or, as
+    `real`, from `sh -c`."""
 
     folder: Path
     dlr: str
@@ -64,10 +67,13 @@ class Shell:
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
-    def __call__(self, line: str) -> tuple[int, str, str]:
+    def real(self, line: str) -> tuple[int, str, str]:
         begun = self.begin(line)
         out, err = begun.communicate(timeout=60)
         return begun.returncode, out, err
+
+    def __call__(self, line: str) -> tuple[int, str, str]:
+        return called(shlex.split(line), self.environment, self.folder)
 
     def run(self, rest: str = "") -> tuple[int, str, str]:
         return self(f"run {DAY} {AS_OF} --dlr '{self.dlr}' {rest}")
@@ -172,7 +178,7 @@ def test_every_exit_code(
     dlr = "" if "--dlr" in flags else f"--dlr '{judged.dlr}'"
     with listening() as health:
         judged.environment[PING_URL] = health.url
-        code, _, err = judged(f"run {DAY} {AS_OF} {dlr} {flags}")
+        code, _, err = judged.real(f"run {DAY} {AS_OF} {dlr} {flags}")
     assert code == wanted
     assert bool(err) == bool(wanted)
     assert "Traceback" not in err
