@@ -40,7 +40,7 @@ from tests.in_process import called
 # Byte for byte; `records` is in no order.
 TABLES = ("receipts", "verdicts", "orphans", "summary", "reasons", "error_codes",
           "networks")  # fmt: skip
-EXPIRY = 3.0
+EXPIRY = 5.0
 
 
 class Team:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,21 @@ def taken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Generated]:
     """Two days with every fault in them, downloaded and ingested, not judged."""
     folder = tmp_path_factory.mktemp("cutting")
     return folder, taken_in(folder, messages=MESSAGES, days=2, seed=20260105)
+
+
+@pytest.fixture(scope="module")
+def whole(
+    taken: tuple[Path, Generated], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[int], Store]:
+    """The store of one account or of two, judged at once: made once."""
+
+    @cache
+    def made(accounts: int) -> Store:
+        root = tmp_path_factory.mktemp("whole") / "store"
+        with pytest.MonkeyPatch.context() as patch:
+            return judged(taken, root, patch, spans=False, accounts=accounts)
+
+    return made
 
 
 def judged(
@@ -105,15 +122,14 @@ def read(path: Path) -> pa.Table:
     [(1, True, False), (2, True, False), (1, False, True), (2, True, True)],
 )
 def test_spans_are_the_whole(
-    taken: tuple[Path, Generated], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    accounts: int, spans: bool, crowded: bool,
+    taken: tuple[Path, Generated], whole: Callable[[int], Store], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, accounts: int, spans: bool, crowded: bool,
 ) -> None:  # fmt: skip
     """Every table is the same, in the same order and types, also where accounts share ids, and
     where the receipts of the day's messages are put aside first."""
-    whole = judged(taken, tmp_path / "whole", monkeypatch, spans=False, accounts=accounts)
     parts = judged(taken, tmp_path / "parts", monkeypatch, spans=spans, accounts=accounts,
                    crowded=crowded)  # fmt: skip
-    expected, found = tables(whole), tables(parts)
+    expected, found = tables(whole(accounts)), tables(parts)
     assert list(found) == list(expected)
     assert (
         sum(len(rows) for name, rows in found.items() if name.startswith("verdicts")) > MESSAGES - 1
@@ -124,13 +140,13 @@ def test_spans_are_the_whole(
 
 @pytest.mark.slow
 def test_files_say_what_they_are(
-    taken: tuple[Path, Generated], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    taken: tuple[Path, Generated], whole: Callable[[int], Store], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     """A day that was cut has a file a span, each with the same dictionary of data, and its ids
     follow on those of the file before; who reads their folder has them all."""
-    whole = judged(taken, tmp_path / "whole", monkeypatch, spans=False)
     parts = judged(taken, tmp_path / "parts", monkeypatch, spans=True)
-    [one] = map(pq.ParquetFile, whole.files(VERDICTS, START))
+    [one] = map(pq.ParquetFile, whole(1).files(VERDICTS, START))
     several = [pq.ParquetFile(path) for path in parts.files(VERDICTS, START)]
     assert len(several) > 5
     for file in several:
@@ -143,7 +159,7 @@ def test_files_say_what_they_are(
     ids = [file.metadata.row_group(0).column(at).statistics for file in several]
     assert all(a.max < b.min for a, b in itertools.pairwise(ids))
     folder = parts.path(VERDICTS, START).parent
-    assert pq.read_table(folder, partitioning=None).equals(tables(whole)[f"verdicts {START}"])
+    assert pq.read_table(folder, partitioning=None).equals(tables(whole(1))[f"verdicts {START}"])
 
 
 @pytest.mark.slow

@@ -131,7 +131,7 @@ def night(
 ) -> Iterator[Night]:
     """A night of that world. Only silence is to end a request: an answer that was slow, as on a
     machine with much to do, would be paid for again."""
-    patience = "800ms" if request.node.callspec.params["fault"] in STALLS else "60s"
+    patience = "1500ms" if request.node.callspec.params["fault"] in STALLS else "60s"
 
     def settings(**flags: Any) -> Settings:
         found: Settings = configure(
@@ -139,7 +139,7 @@ def night(
         )
         return found
 
-    with Sandbox(small.folder, pending_seconds=0, seconds_per_million=0, stall_seconds=1.0,
+    with Sandbox(small.folder, pending_seconds=0, seconds_per_million=0, stall_seconds=2.0,
                  truncate_after=500) as sandbox:  # fmt: skip
         yield Night(sandbox, settings, account, small)
 

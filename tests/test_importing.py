@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -28,6 +26,7 @@ from reconcile.sandbox.world import World
 from reconcile.settings import Settings
 from reconcile.store import Ledger, Store
 from reconcile.tables import RECORDS, REJECTS
+from tests.in_process import called
 
 DAY, NEXT = date(2026, 1, 5), date(2026, 1, 6)
 AS_OF = datetime(2026, 1, 20, 2, tzinfo=UTC)
@@ -342,33 +341,28 @@ def test_whose_records(configure: Any, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def command(tmp_path: Path, shelf: Shelf) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """The command as a person runs it, without credentials."""
+def command(tmp_path: Path, shelf: Shelf) -> Callable[..., tuple[int, str, str]]:
+    """The command without credentials: exit code, stdout, stderr."""
     plain = {k: v for k, v in os.environ.items() if not k.startswith(("RECONCILE", "VONAGE"))}
+    plain["XDG_CONFIG_HOME"] = str(tmp_path / "config")
 
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "reconcile.cli", *words, "--store", str(shelf.settings.store)],
-            env=plain | {"XDG_CONFIG_HOME": str(tmp_path / "config")}, text=True,
-            capture_output=True, check=False, timeout=60,
-        )  # fmt: skip
+    def call(*words: str) -> tuple[int, str, str]:
+        return called([*words, "--store", str(shelf.settings.store)], plain, tmp_path)
 
-    return run
+    return call
 
 
 @pytest.mark.slow
 def test_offline(
-    command: Callable[..., subprocess.CompletedProcess[str]], shelf: Shelf, archive: Path,
-    world: Generated,
-) -> None:  # fmt: skip
+    command: Callable[..., tuple[int, str, str]], shelf: Shelf, archive: Path, world: Generated
+) -> None:
     """What was taken in is judged without credentials, and the verdicts are the truth."""
-    taken = command("fetch", "--archive", str(archive), "--account-id", KEY)
-    assert (taken.returncode, taken.stderr) == (0, "")
-    assert f"SMS records: 2,000 of account {KEY}; 0 rejects" in taken.stdout
-    heard = command("ingest", str(world.folder / "dlr" / "*"))
-    assert heard.returncode == 0
-    judged = command("judge", "--as-of", AS_OF.isoformat())
-    assert (judged.returncode, judged.stderr) == (0, "")
+    code, out, err = command("fetch", "--archive", str(archive), "--account-id", KEY)
+    assert (code, err) == (0, "")
+    assert f"SMS records: 2,000 of account {KEY}; 0 rejects" in out
+    assert command("ingest", str(world.folder / "dlr" / "*"))[0] == 0
+    code, _, err = command("judge", "--as-of", AS_OF.isoformat())
+    assert (code, err) == (0, "")
     folders = [shelf.settings.store / "verdicts" / f"day={day}" for day in (DAY, NEXT)]
     rows = [row for folder in folders for row in pq.read_table(folder).to_pylist()]
     found = {row["message_id"]: row["verdict"] for row in rows}
@@ -380,9 +374,7 @@ def test_offline(
 
 
 @pytest.mark.slow
-def test_files_need_archive(
-    command: Callable[..., subprocess.CompletedProcess[str]], archive: Path
-) -> None:
+def test_files_need_archive(command: Callable[..., tuple[int, str, str]], archive: Path) -> None:
     """Files without --archive, and --archive without files, are a mistake."""
     for words in ((str(archive),), ("--archive",), ("--archive", "--plan", str(archive))):
-        assert command("fetch", *words).returncode == 2
+        assert command("fetch", *words)[0] == 2

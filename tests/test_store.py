@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import shutil
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import reconcile
 from reconcile.errors import StoreVersionError, UsageError
 from reconcile.store import MARKER, Staged, Store
 from reconcile.tables import REASONS, RECEIPTS, RECORDS, TABLES, VERDICTS, Table
+from tests.in_process import called
 
 AS_OF = datetime(2026, 10, 20, 12, tzinfo=UTC)
 
@@ -144,6 +144,4 @@ def test_whoever_reads_takes_both(demo_store: Path, tmp_path: Path) -> None:
 
 def told_by(command: list[str], folder: Path) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of a command on the store in a folder."""
-    call = [sys.executable, "-m", "reconcile.cli", *command, "--store", "store"]
-    ended = subprocess.run(call, capture_output=True, text=True, timeout=120, cwd=folder)
-    return ended.returncode, ended.stdout, ended.stderr
+    return called([*command, "--store", "store"], os.environ, folder)
