@@ -383,9 +383,10 @@ def test_lost_report_is_listed(cruel: Cruel) -> None:
     client = cruel({"cut_before_answer": 1})
     with pytest.raises(requests.ConnectionError):
         ask(client, "create")
-    time.sleep(0.1)
-    body = ask(client, "list").json()
-    (report,) = body["reports"]
+    end = time.monotonic() + 10
+    while not (reports := ask(client, "list").json()["reports"]) and time.monotonic() < end:
+        time.sleep(0.02)
+    (report,) = reports
     assert report["items_count"] == client.sandbox.billed_records == 20
     assert client.send("GET", report["_links"]["download_report"]["href"]).status_code == 200
 
