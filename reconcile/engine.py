@@ -50,8 +50,11 @@ def bare(memory_limit: str, threads: int | None, temp_directory: Path) -> duckdb
 
 def limits_of(settings: Settings, work: Path) -> tuple[str, int | None, Path]:
     """Memory, threads and the place to spill, of one who reads a store and does not hold it."""
-    memory = settings.memory_limit or half_of_memory()
-    return memory, settings.threads, own_folder(settings.temp_directory or work)
+    place = settings.temp_directory or work
+    if settings.temp_directory:
+        with suppress(OSError):  # the engine says so, if ever it spills
+            place.mkdir(parents=True, exist_ok=True)
+    return settings.memory_limit or half_of_memory(), settings.threads, own_folder(place)
 
 
 def own_folder(place: Path) -> Path:
@@ -59,8 +62,6 @@ def own_folder(place: Path) -> Path:
 
     The engine makes it when it is needed, and drops it at its end.
     """
-    with suppress(OSError):  # the engine says so, if ever it spills
-        place.mkdir(parents=True, exist_ok=True)
     return place / f"{READER}{uuid.uuid4().hex[:12]}"
 
 
