@@ -47,7 +47,7 @@ class Foreseen:
 def run(
     settings: Settings, asked: Asked, as_of: datetime, progress: Progress, *, given: bool = True
 ) -> Run:
-    """Downloads, ingests, judges and publishes; the manifest is its last act.
+    """Downloads and beside it ingests, judges and publishes; the manifest is its last act.
 
     Args:
         settings: as loaded.

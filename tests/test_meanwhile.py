@@ -28,6 +28,8 @@ from test_send_log import some
 from reconcile import job
 from reconcile.errors import DiskError, LockedError, UnreachableError
 from reconcile.meanwhile import meanwhile
+from reconcile.receipts import ingest as captures
+from reconcile.reports import keep
 from reconcile.run import Run, opened
 from reconcile.sandbox.generate import Generated
 from reconcile.sandbox.protocol import Request, Response
@@ -38,7 +40,7 @@ from reconcile.tables import BY_NAME
 
 DAYS = job.Asked(date(2026, 1, 5), date(2026, 1, 7))
 # Longer than anything waits that works; what does not ends as a failure, not as a test that hangs.
-PATIENCE = 240.0
+PATIENCE = 120.0
 IN_NO_ORDER = "records"
 
 
@@ -52,7 +54,7 @@ class Waiting(Sandbox):
     Each page of records has one more that can be none: it has no message_id.
     """
 
-    ready: Callable[[], bool] = staticmethod(lambda: True)
+    ready: Callable[[Request], bool] = staticmethod(lambda _request: True)
 
     def __init__(self, *given: Any, **more: Any) -> None:
         self.waited: list[bool] = []
@@ -62,7 +64,7 @@ class Waiting(Sandbox):
         """The answer, once it may come."""
         response = super().respond(request)
         if request.endpoint == "/v3/media/{id}" or request.endpoint.endswith("/records"):
-            self.waited.append(until(self.ready))
+            self.waited.append(until(lambda: self.ready(request)))
         if request.endpoint.endswith("/records") and "date_start" in request.query:
             assert isinstance(response.body, bytes)
             page = json.loads(response.body)
@@ -157,7 +159,7 @@ def test_captures_are_here_before_the_records(
     sandbox: Waiting, night: Callable[..., Run], tmp_path: Path, via: str
 ) -> None:
     """Not one record is served before receipts and send log are published: and all goes on."""
-    sandbox.ready = lambda: has_heard(tmp_path / "store")
+    sandbox.ready = lambda _request: has_heard(tmp_path / "store")
     ended = night("store", via=via)
     assert sandbox.waited
     assert all(sandbox.waited)
@@ -176,7 +178,7 @@ def test_as_one_after_the_other(
         patch.setattr("reconcile.meanwhile.meanwhile", one_after_the_other)
         before = night("before", *captures)
     beside = night("beside", *captures)
-    sandbox.ready = lambda: has_heard(tmp_path / "behind")
+    sandbox.ready = lambda _request: has_heard(tmp_path / "behind")
     behind = night("behind", *captures)
     assert ("judged" in before.manifest) is not bool(captures)
     assert len(before.holes) == (4 if captures else 1)
@@ -197,6 +199,62 @@ def test_as_one_after_the_other(
 def _rejects(store: Path) -> list[dict[str, Any]]:
     return [row for path in (store / "rejects").rglob("*.parquet")
             for row in pq.ParquetFile(path).read().to_pylist()]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_rejects_of_both_at_once(
+    night: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rejects of captures that are published between the download's reading of that partition and
+    its replacing it are not lost: they cannot be."""
+    staged, published = threading.Event(), threading.Event()
+    stage_rejects, add, publish = keep._stage_rejects, captures.publish, Store.publish
+
+    def slowly(*given: Any) -> Any:
+        found = stage_rejects(*given)
+        if found:
+            staged.set()
+            published.wait(5.0)
+        return found
+
+    def behind(*given: Any) -> None:
+        assert staged.wait(PATIENCE)
+        add(*given)
+
+    def noted(store: Store, parts: list[Any]) -> None:
+        publish(store, parts)
+        if threading.current_thread().name == "meanwhile":
+            published.set()
+
+    monkeypatch.setattr(keep, "_stage_rejects", slowly)
+    monkeypatch.setattr(captures, "publish", behind)
+    monkeypatch.setattr(Store, "publish", noted)
+    ended = night("store")
+    told = ended.manifest["downloads"] + ended.manifest["captures"] + ended.manifest["send_logs"]
+    assert len(_rejects(tmp_path / "store")) == sum(each["rejects"] for each in told)
+    kinds = [sum(each["rejects"] for each in ended.manifest[name]) > 0
+             for name in ("downloads", "captures", "send_logs")]  # fmt: skip
+    assert all(kinds)
+
+
+@pytest.mark.slow
+def test_a_day_waits_for_no_other(
+    sandbox: Waiting, night: Callable[..., Run], tmp_path: Path
+) -> None:
+    """The first slice of all comes only when the second day is in the store: yet told first."""
+    second = tmp_path / "store" / "records" / "day=2026-01-06" / "records.parquet"
+
+    def ready(request: Request) -> bool:
+        return request.query.get("date_start", "")[:13] != "2026-01-05T00" or second.exists()
+
+    sandbox.ready = ready
+    ended = night("store")
+    assert all(sandbox.waited)
+    days = [entry["day"] for entry in ended.manifest["downloads"]]
+    assert set(days) == {"2026-01-05", "2026-01-06"}
+    assert days == sorted(days)
+    taken = [entry["start"][:10] for entry in ended.ledger.downloads]
+    assert taken == sorted(taken, reverse=True)
 
 
 def command(sandbox: Sandbox, world: Generated, tmp_path: Path, *more: str) -> list[str]:
@@ -260,7 +318,7 @@ def test_stopped_between_both(
     reads no capture again and pays for no report again."""
     store, stopped = tmp_path / "store", threading.Event()
     key = {"VONAGE_API_KEY": sandbox.api_key, "VONAGE_API_SECRET": sandbox.api_secret}
-    sandbox.ready = stopped.is_set
+    sandbox.ready = lambda _request: stopped.is_set()
     running = subprocess.Popen(command(sandbox, world, tmp_path), env=os.environ | key,
                                stderr=subprocess.PIPE, text=True)  # fmt: skip
     assert until(lambda: has_heard_captures(store) and bool(sandbox.requests))
