@@ -144,6 +144,13 @@ def beside(con: ibis.backends.duckdb.Backend) -> duckdb.DuckDBPyConnection:
     return cursor
 
 
+def second(con: ibis.backends.duckdb.Backend) -> ibis.backends.duckdb.Backend:
+    """The same as `beside`, for those who speak to it through Ibis."""
+    import ibis
+
+    return ibis.duckdb.from_connection(beside(con))
+
+
 def _hide_progress(con: duckdb.DuckDBPyConnection) -> None:
     """Progress is ours to show; DuckDB would print its own bar on a terminal."""
     import duckdb

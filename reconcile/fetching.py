@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from datetime import date, datetime
 from typing import Any
@@ -74,12 +75,31 @@ def fetch(this: Run, vonage: Vonage, days: list[date]) -> ReconcileError | None:
     failures: list[ReconcileError] = [
         each.failure for each in answers if each.failure and not each.is_refused
     ]
-    for day in sorted({*days, *parts}):
-        outcomes = [task.result() for step, task in under_way if step.part.day == day]
-        _take_in(this, day, [f for each in outcomes for f in each.fetched], parts.get(day, []))
-        failures += _tell_holes(this, day, outcomes)
+    outcomes: dict[date, list[download.Outcome]] = {}
+    taken: dict[date, list[dict[str, Any]]] = {}
+    for day in _as_they_come(sorted({*days, *parts}), under_way):
+        outcomes[day] = [task.result() for step, task in under_way if step.part.day == day]
+        fetched = [f for each in outcomes[day] for f in each.fetched]
+        taken[day] = _take_in(this, day, fetched, parts.get(day, []))
+    for day in sorted(outcomes):
+        for entry in taken[day]:
+            this.note("downloads", entry)
+        failures += _tell_holes(this, day, outcomes[day])
     refreshing.enter(this, answers)
     return failures[0] if failures else None
+
+
+def _as_they_come(days: list[date], under_way: list[tuple[Step, Future[Any]]]) -> Iterator[date]:
+    """Each day once all its slices have come: others are still downloaded while it is taken in."""
+    coming = {day: [task for step, task in under_way if step.part.day == day] for day in days}
+    while coming:
+        day = next((day for day in coming if all(task.done() for task in coming[day])), None)
+        if day:
+            del coming[day]
+            yield day
+        else:
+            open_ = [task for tasks in coming.values() for task in tasks if not task.done()]
+            wait(open_, return_when=FIRST_COMPLETED)
 
 
 def _tell_holes(this: Run, day: date, outcomes: Iterable[download.Outcome]) -> list[ReconcileError]:
@@ -110,20 +130,28 @@ def _is_here(this: Run, part: Slice) -> bool:
     return not any(h.start <= part.window.start and part.window.end <= h.end for h in holes)
 
 
-def _take_in(this: Run, day: date, fetched: list[Fetched], answered: list[Part]) -> None:
-    """Merges all that came for a day, enters it in the ledger, and drops its files."""
+def _take_in(
+    this: Run, day: date, fetched: list[Fetched], answered: list[Part]
+) -> list[dict[str, Any]]:
+    """Merges all that came for a day, enters it in the ledger, and drops its files.
+
+    Returns:
+        What the manifest says of it.
+    """
     if not fetched and not answered:
-        return
-    parts = [*map(_part_of, fetched), *answered]
+        return []
+    parts, told = [*map(_part_of, fetched), *answered], []
     bad = keep.publish(this.store, this.con, day, parts, this.as_of, this.settings.pii)
-    for each, rejects in zip(fetched, bad, strict=False):
-        entry = _entry(each, rejects, this.as_of) | _accounts(this, day, each)
-        this.ledger.downloads.append(entry)
-        this.note("downloads", {"day": str(day), **entry, "new_columns": each.new_columns})
-    this.store.save(this.ledger)
+    with this.store.alone():
+        for each, rejects in zip(fetched, bad, strict=False):
+            entry = _entry(each, rejects, this.as_of) | _accounts(this, day, each)
+            this.ledger.downloads.append(entry)
+            told.append({"day": str(day), **entry, "new_columns": each.new_columns})
+        this.store.save(this.ledger)
     for each in fetched:
         underway.clear(this.slices, each.slice, *each.within)
     this.store.keep_slices()
+    return told
 
 
 def _part_of(fetched: Fetched) -> Part:

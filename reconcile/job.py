@@ -47,7 +47,7 @@ class Foreseen:
 def run(
     settings: Settings, asked: Asked, as_of: datetime, progress: Progress, *, given: bool = True
 ) -> Run:
-    """Downloads, ingests, judges and publishes; the manifest is its last act.
+    """Downloads and beside it ingests, judges and publishes; the manifest is its last act.
 
     Args:
         settings: as loaded.
@@ -62,18 +62,17 @@ def run(
             stays as it was.
     """
     from reconcile.fetching import connected
+    from reconcile.meanwhile import meanwhile
     from reconcile.refreshing import ask_again
 
     accounts = settings.credentials()
     refuse_engine(settings)
     with opened(settings, as_of, progress, given=given) as this:
         days = plan(this, asked)
-        with connected(this, accounts) as vonage:
+        with meanwhile(this, take_in) as taken_in, connected(this, accounts) as vonage:
             with stage(this, "fetch"):
                 fetch(this, vonage, days)
-            with stage(this, "ingest"):
-                heard = ingest(this)
-                ingest_send_logs(this)
+            heard = taken_in()
             if this.unread:
                 raise InputError("; ".join(this.unread))
             if heard:
@@ -187,6 +186,15 @@ def is_all_here(this: Run, day: date) -> bool:
     return bool(sources) and all(is_whole(this.ledger, source, day) for source in sources)
 
 
+def take_in(this: Run) -> bool:
+    """Reads what is new on this machine: captures, of which it says whether all could be read, and
+    send logs."""
+    with stage(this, "ingest"):
+        heard = ingest(this)
+        ingest_send_logs(this)
+    return heard
+
+
 def ingest(this: Run, patterns: Sequence[str] = (), *, allow_empty: bool = False) -> bool:
     """Reads the captures that are new; says whether all were there and could be read.
 
@@ -226,8 +234,9 @@ def ingest(this: Run, patterns: Sequence[str] = (), *, allow_empty: bool = False
 def _remember_objects(this: Run, read: dict[str, str]) -> None:
     """Enters the objects that were read to their end: they are not fetched again."""
     if read:
-        this.ledger.objects |= read
-        this.store.save(this.ledger)
+        with this.store.alone():
+            this.ledger.objects |= read
+            this.store.save(this.ledger)
 
 
 def ingest_send_logs(this: Run) -> None:

@@ -198,16 +198,17 @@ def parts_of(this: Run, answers: Iterable[Answers]) -> dict[date, list[Part]]:
 
 def enter(this: Run, answers: Iterable[Answers]) -> None:
     """Enters in the ledger what was asked for by id, now that the answers are in the store."""
-    for each in answers:
-        entry = {"account_id": each.source.account_id, "product": each.source.product,
-                 "asked": len(each.asked), "billed": each.billed}  # fmt: skip
-        if each.asked:
-            this.ledger.refreshes.append(entry | {"as_of": iso(each.as_of)})
-        this.note("refreshes", entry | {"left_out": each.left_out})
-        if each.failure:
-            what = "Vonage refuses to tell by id" if each.is_refused else "asking by id ended"
-            this.hole("*", f"{what}: {each.failure}", each.source.account_id)
-    this.store.save(this.ledger)
+    with this.store.alone():
+        for each in answers:
+            entry = {"account_id": each.source.account_id, "product": each.source.product,
+                     "asked": len(each.asked), "billed": each.billed}  # fmt: skip
+            if each.asked:
+                this.ledger.refreshes.append(entry | {"as_of": iso(each.as_of)})
+            this.note("refreshes", entry | {"left_out": each.left_out})
+            if each.failure:
+                what = "Vonage refuses to tell by id" if each.is_refused else "asking by id ended"
+                this.hole("*", f"{what}: {each.failure}", each.source.account_id)
+        this.store.save(this.ledger)
     for each in answers:
         each.forget()
 

@@ -24,6 +24,7 @@ import itertools
 import json
 import os
 import shutil
+import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -189,6 +190,7 @@ class Store:
 
     def __init__(self, place: Path | str) -> None:
         self.name = str(place)
+        self._guard, self._is_let_go = threading.RLock(), False
         self._mirror: Mirror | None = None
         if is_url(place):
             from reconcile.mirror import Mirror, local_root
@@ -277,8 +279,29 @@ class Store:
             handle.write(str(os.getpid()))
             handle.flush()
             shutil.rmtree(self.staging, ignore_errors=True)
+            self._is_let_go = False
             with self._mirror.held(expiry) if self._mirror else nullcontext():
-                yield
+                try:
+                    yield
+                finally:
+                    with self._guard:  # what a thread is about to replace is replaced first
+                        self._is_let_go = True
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """One thread at a time: whatever several of a run replace is read, changed and replaced
+        within this. That is the ledger, of which no half of a change may be saved, and `rejects`.
+
+        Raises:
+            LockedError: the run that held the store has let it go: its threads write no more.
+        """
+        with self._guard:
+            self._refuse_the_late()
+            yield
+
+    def _refuse_the_late(self) -> None:
+        if self._is_let_go:
+            raise LockedError(f"the run that held the store {self.name} has ended")
 
     # --- partitions -----------------------------------------------------------------------
 
@@ -357,22 +380,24 @@ class Store:
 
     def place(self, table: Table, day: date | str) -> Path:
         """Where a partition is staged."""
+        self._refuse_the_late()
         return self.staging / _partition(table, day)
 
     def publish(self, staged: Iterable[Staged]) -> None:
         """Puts staged partitions in their places, each by one rename."""
         for part in staged:
             target = self.path(BY_NAME[part.table], part.day)
-            with disk(target):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                if part.path.is_dir():
-                    _put_folder(part, target)
-                else:
-                    part.path.replace(target)
-                    _sync(target.parent)
-                    _drop_folders(target)
-            if self._mirror:
-                self._mirror.push_folder(self._named(target.parent))
+            with self.alone():
+                with disk(target):
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    if part.path.is_dir():
+                        _put_folder(part, target)
+                    else:
+                        part.path.replace(target)
+                        _sync(target.parent)
+                        _drop_folders(target)
+                if self._mirror:
+                    self._mirror.push_folder(self._named(target.parent))
 
     def size(self, table: Table, day: date | str) -> int:
         """How many bytes a partition has."""
@@ -410,12 +435,16 @@ class Store:
         return Ledger(**told)
 
     def save(self, ledger: Ledger) -> None:
-        """Replaces the ledger: a line a field, since it is saved often and grows with the days."""
-        named = {each.name: getattr(ledger, each.name) for each in fields(ledger)}
-        lines = (f'"{name}": {json.dumps(value, ensure_ascii=False)}'
-                 for name, value in named.items())  # fmt: skip
-        write_text(self.root / LEDGER, "{\n" + ",\n".join(lines) + "\n}\n")
-        self._push(LEDGER)
+        """Replaces the ledger: a line a field, since it is saved often and grows with the days.
+
+        Who changed it does so within `alone`, where another thread of the run changes it, too.
+        """
+        with self.alone():
+            named = {each.name: getattr(ledger, each.name) for each in fields(ledger)}
+            lines = (f'"{name}": {json.dumps(value, ensure_ascii=False)}'
+                     for name, value in named.items())  # fmt: skip
+            write_text(self.root / LEDGER, "{\n" + ",\n".join(lines) + "\n}\n")
+            self._push(LEDGER)
 
     def unfinished(self) -> dict[str, Any] | None:
         """What a run that did not end had set out to do."""

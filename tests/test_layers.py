@@ -53,10 +53,11 @@ ROOMS: dict[str, set[str]] = {
     "refreshing": CORE | {"reports", "run"},
     "importing": CORE | {"reports", "run"},
     "fetching": CORE | {"reports", "run", "refreshing"},
+    "meanwhile": CORE | {"border", "run"},
     "job": CORE
     | {"judge", "reports", "receipts", "sendlog", "judging", "healing", "run", "refreshing"}
     | {"cluster"}
-    | {"fetching", "outcome"},
+    | {"fetching", "meanwhile", "outcome"},
     "checking": CORE | {"border", "receipts", "reports"},
     "pruning": CORE | {"job", "networking", "reports"},
     "explaining": CORE

@@ -185,33 +185,37 @@ def publish(
         as_of: the run's.
         note: told of each partition once it is published, before the ledger is saved.
     """
+    staged: list[Staged] = []
     days, rejects = reader.days()
     reject_day, broken = str(as_of.date()), getattr(ledger, kind.intent)
     if days or rejects or broken:
         days |= set(broken.get("days", []))
         reject_days = {*broken.get("reject_days", []), *([reject_day] if rejects else [])}
         cuts = {each.source: _before(ledger, kind, each.source) for each in read_now}
-        setattr(ledger, kind.intent, {
-            "cuts": cuts | broken.get("cuts", {}), "days": sorted(days),
-            "reject_days": sorted(reject_days),
-        })  # fmt: skip
-        setattr(ledger, kind.changed, sorted(days.union(getattr(ledger, kind.changed))))
-        store.save(ledger)  # the intent: whatever happens now, the next run knows what to undo
+        with store.alone():
+            setattr(ledger, kind.intent, {
+                "cuts": cuts | broken.get("cuts", {}), "days": sorted(days),
+                "reject_days": sorted(reject_days),
+            })  # fmt: skip
+            setattr(ledger, kind.changed, sorted(days.union(getattr(ledger, kind.changed))))
+            store.save(ledger)  # the intent: whatever happens now, the next run knows what to undo
         add = _Addition(store, con, as_of, broken.get("cuts", {}))
         staged = [add.to(kind.table, day, kind.parts, f"day = '{day}'") for day in sorted(days)]
-        for day in sorted(reject_days):
-            today = day == reject_day
-            staged.append(add.to(REJECTS, day, kind.bad_parts, kind.bad if today else "false"))
-            staged.append(add.to(REJECTED_LINES, day, kind.raw_parts, str(today)))
-        store.publish(staged)
-        for part in staged:
-            note(part)
+        with store.alone():  # a download has rejects, too
+            for day in sorted(reject_days):
+                today = day == reject_day
+                staged.append(add.to(REJECTS, day, kind.bad_parts, kind.bad if today else "false"))
+                staged.append(add.to(REJECTED_LINES, day, kind.raw_parts, str(today)))
+            store.publish(staged)
         for each in read_now:
             if entry := known.captures.get(each.source):
                 entry["as_of"] = iso(as_of)
-    setattr(ledger, kind.known, known.captures)
-    setattr(ledger, kind.intent, {})
-    store.save(ledger)
+    with store.alone():
+        for part in staged:
+            note(part)
+        setattr(ledger, kind.known, known.captures)
+        setattr(ledger, kind.intent, {})
+        store.save(ledger)
 
 
 def _before(ledger: Ledger, kind: Kind, source: str) -> int:

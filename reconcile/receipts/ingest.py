@@ -118,7 +118,8 @@ def _ask(
     entry = known.captures.get(query.name, {})
     days = {*entry.get("days", []), *broken.get("days", [])}
     # Of the keys that are looked at again, those that are here already.
-    here = [store.query(RECEIPTS, sorted(days)), store.query(REJECTS, store.days(REJECTS))]
+    with store.alone():  # a bucket's are fetched: none that a download replaces meanwhile
+        here = [store.query(RECEIPTS, sorted(days)), store.query(REJECTS, store.days(REJECTS))]
     rows = " UNION ALL ".join(f"SELECT source, line FROM ({each})" for each in here)
     capture, last = intake.ask(query, entry.get("last_key"), rows)
     if not capture.lines:

@@ -119,10 +119,10 @@ def publish(
         staged = [merge.stage(as_of, forgets=older > 0)]
     fresh = staged[0].rows + older - sum(map(raw_slices.rows_of, merge.stored))
     all_good = fresh == sum(raw_slices.rows_of(part.raw) for part in parts)
-    with _bad_rows(con, _telling(parts, day), known_none=all_good) as counts:
+    with _bad_rows(con, _telling(parts, day), known_none=all_good) as counts, store.alone():
         told = [part.source for part in _telling(parts, day) if part]
         staged += _stage_rejects(store, con, told, sum(counts), as_of)
-    store.publish(staged)
+        store.publish(staged)
     return counts
 
 
