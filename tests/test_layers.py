@@ -43,7 +43,7 @@ ROOMS: dict[str, set[str]] = {
     "aside": {"errors", "engine", "tables", "store", "cutting"},
     "judging": CORE
     | {"judge", "summarise", "sendlog", "networking", "conversions", "cutting", "aside"},
-    "cluster": CORE | {"moments", "judging"},
+    "cluster": CORE | {"moments", "judging", "cutting"},
     "healing": CORE | {"judging", "sendlog"},
     "run": CORE | {"border", "aside"},
     "outcome": CORE | {"fail_on", "run"},

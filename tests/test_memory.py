@@ -226,7 +226,7 @@ def test_what_a_killed_reader_left_goes(configure: Any, tmp_path: Path) -> None:
     mine = configure(temp_directory=tmp_path / "temp")
     old, new = (engine.own_folder(tmp_path / "temp") for _ in range(2))
     for folder, days in ((old, 3), (new, 1)):
-        folder.mkdir()
+        folder.mkdir(parents=True)
         (folder / "spilled.tmp").touch()
         os.utime(folder, times=(time.time() - days * 86_400,) * 2)
     with opened(mine, START_AT, lambda *_: None):
