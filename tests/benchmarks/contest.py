@@ -25,6 +25,7 @@ class Program:
         judges: whether it writes all five tables.
         needs: what is installed for it into an environment of its own; none: ours does.
         lacking: says what else it takes that this machine has not; empty if it has all.
+        once: whether one run of it has to do, since it takes minutes.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Program:
     judges: bool = True
     needs: tuple[str, ...] = ()
     lacking: Callable[[], str] = str
+    once: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ SPARK = Program(
     "been asked something: starting Java and connecting are left out, planning and compiling in "
     "Java, some twenty queries a day, are not. All processes of the cluster count as its memory.",
     lacking=rig_spark.lacking,
+    once=True,
 )  # fmt: skip
 SQL = Program(
     "DuckDB SQL", "rival_sql.py", NO_JOB,

@@ -101,6 +101,8 @@ class Contest:
         taken: dict[Program, list[Ended]] = {each: [] for each in self.pythons}
         for run in range(runs):
             for each in taken:
+                if run and each.once:
+                    continue
                 if ended := self._run(each, day, f"run {run + 1}"):
                     taken[each].append(ended)
             if not run:
