@@ -37,8 +37,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two more than there are processors: tests also wait, for servers, processes and clocks."""
-    return (os.cpu_count() or 1) + 2
+    """One more than there are processors: tests also wait, for servers, processes and clocks."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
