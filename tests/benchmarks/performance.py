@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -36,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     kept = told.docs / f"{NAME}.json"
     if not told.render:
         with tempfile.TemporaryDirectory(dir=told.folder, prefix=f"{NAME}-") as scratch:
-            for measured in measurements(told, Path(scratch)):
+            before = json.loads(kept.read_text("utf-8")) if told.add else None
+            for measured in measurements(told, Path(scratch), before):
                 kept.write_text(json.dumps(measured, indent=1, ensure_ascii=False) + "\n", "utf-8")
     measured = json.loads(kept.read_text("utf-8"))
     render(measured, told.docs)
@@ -50,8 +52,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit("\n".join(["these failed:", *failed]))
 
 
-def measurements(told: argparse.Namespace, scratch: Path) -> Iterator[Measured]:
-    """What was measured so far, after each size: an outage loses no more than one."""
+def measurements(
+    told: argparse.Namespace, scratch: Path, before: Measured | None = None
+) -> Iterator[Measured]:
+    """What was measured so far, after each size: an outage loses no more than one.
+
+    Args:
+        told: the command line.
+        scratch: a folder for the traffic.
+        before: what was measured before; its other sizes stay.
+
+    Raises:
+        SystemExit: that was on another machine, or otherwise.
+    """
     asked = [each for each in PROGRAMS if each.name in told.programs]
     left_out = {each.name: lacks for each in asked if (lacks := each.lacking())}
     for name, lacks in left_out.items():
@@ -71,13 +84,30 @@ def measurements(told: argparse.Namespace, scratch: Path) -> Iterator[Measured]:
         "left_out": left_out,
         "sizes": [],
     }
+    if before:
+        _refuse_other(before, measured)
+        asked_for = [messages for messages, _ in told.sizes]
+        kept = [size for size in before["sizes"] if size["messages"] not in asked_for]
+        measured["sizes"], measured["left_out"] = kept, before["left_out"] | left_out
     contender = Contest(measured, pythons)
     for messages, runs in told.sizes:
         say(f"{messages:,}: making the traffic")
         day = contest.make(scratch / str(messages), messages)
         measured["sizes"].append(contender.held(day, runs))
+        measured["sizes"].sort(key=lambda size: size["messages"])
         shutil.rmtree(day.folder)
         yield measured
+
+
+def _refuse_other(before: Measured, now: Measured) -> None:
+    """What stands on one page was measured alike; a program more or less changes no version."""
+    for name in ("hardware", "memory_limit", "most_mb"):
+        if before[name] != now[name]:
+            raise SystemExit(f"--add: {name} was {before[name]} before, and is {now[name]}")
+    by, by_before = (set(re.split("[,;] ", told["versions"])) for told in (now, before))
+    if not by <= by_before:
+        raise SystemExit(f"--add: by {before['versions']} before, and now {now['versions']}")
+    now["versions"] = before["versions"]
 
 
 class Contest:
@@ -193,6 +223,7 @@ def _told(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--programs", nargs="+", choices=names, default=names, metavar="NAME")
     parser.add_argument("--folder", type=Path, help="where to make a scratch folder")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="where the page goes")
+    parser.add_argument("--add", action="store_true", help="keep the other sizes of before")
     parser.add_argument("--render", action="store_true", help="only page and figure, no measuring")
     told = parser.parse_args(arguments)
     runs = told.runs * len(told.messages) if len(told.runs) == 1 else told.runs
