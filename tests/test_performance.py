@@ -55,7 +55,8 @@ def test_small_comparison(tmp_path: Path) -> None:
     assert "\nLeft out: ours on Spark, since this machine has no" in told
     assert "2,000" in (tmp_path / "performance.svg").read_text("utf-8")
     more = ["--messages", "1000", *asked[2:6], "--docs", tmp_path, "--programs", "ours", "--add"]
-    subprocess.run([*COMMAND, *map(str, more)], cwd=ROOT, check=True, capture_output=True)
+    ended = subprocess.run([*COMMAND, *map(str, more)], cwd=ROOT, text=True, capture_output=True)
+    assert ended.returncode == 0, ended.stderr
     sizes = json.loads((tmp_path / "performance.json").read_text("utf-8"))["sizes"]
     assert [each["messages"] for each in sizes] == [1000, 2000]
     assert sizes[1] == size
