@@ -93,7 +93,7 @@ def main() -> None:
                     with place.copied() as copy:
                         place.nights.append(night(copy, made, sandbox, REAL_DAYS))
                         look(place, copy, sandbox)
-    print(*table(places), sep="\n")
+            print(*table(places), sep="\n")
 
 
 def world(folder: Path, messages: int) -> Generated:
