@@ -142,7 +142,8 @@ def reading(table: Table) -> Iterator[None]:
 
     Raises:
         UsageError: a filter that was typed does not fit.
-        InputError: a file cannot be read.
+        InputError: a file cannot be read, or what is asked does not fit in memory.
+        DiskError: it does not, and there is no place to spill to.
     """
     import duckdb
 
