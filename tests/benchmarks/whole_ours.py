@@ -1,8 +1,8 @@
 """The job's own night, offline: a report's archive, captures, judging, publication, manifest.
 
 These are the calls of `fetch --archive`, `ingest` and `judge`, in one run as `reconcile run` makes
-them. The networks as a whole, which the rival does not judge, are left out here and timed by
-`whole_ours_networks.py`.
+them: captures are taken in beside the records. The networks as a whole, which the rival does not
+judge, are left out here and timed by `whole_ours_networks.py`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from whole_program import Task, run
 
 from reconcile import importing, job, judging, summarise  # noqa: F401 - likewise
 from reconcile.judge import orphans, pair, rules  # noqa: F401 - likewise
+from reconcile.meanwhile import meanwhile
 from reconcile.receipts import ingest  # noqa: F401 - likewise
-from reconcile.run import stage
+from reconcile.run import Run, stage
 from reconcile.settings import Settings
 
 
@@ -32,10 +33,15 @@ def work_all(task: Task) -> dict[str, float]:
         store=task.out, pii_key_file=task.key, currency=CURRENCY, memory_limit=task.memory_limit
     )
     with job.opened(settings, task.as_of, lambda *_: None) as this:
-        with stage(this, "archive"):
-            importing.take_in(this, task.archive)
-        with stage(this, "captures"):
-            assert job.ingest(this, [str(task.captures)])
+
+        def captures(own: Run) -> bool:
+            with stage(own, "captures"):
+                return job.ingest(own, [str(task.captures)])
+
+        with meanwhile(this, captures) as heard:
+            with stage(this, "archive"):
+                importing.take_in(this, task.archive)
+            assert heard()
         with stage(this, "judging"), job.bench_of(this) as bench:
             job.judge(this, bench, [task.day])
         job.assess(this)
