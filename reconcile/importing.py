@@ -181,7 +181,8 @@ def _account(this: Run, target: Path, file: Path) -> str:
 
 
 def _count(this: Run, part: Part, day: date) -> dict[str, int]:
-    query = f"SELECT account_id, count(*) FROM ({part.records(day, 'drop')}) GROUP BY ALL"
+    records = part.records(day, "drop", all_lie_in=keep.all_lie_in(this.con, part, day))
+    query = f"SELECT account_id, count(*) FROM ({records}) GROUP BY ALL"
     return dict(this.con.con.execute(query).fetchall())
 
 

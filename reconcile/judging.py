@@ -23,7 +23,7 @@ from reconcile import aside, conversions, cutting
 from reconcile import vocabulary as words
 from reconcile.aside import Whole
 from reconcile.days import DAY, basic_iso, days_between, iso, matures_at, parse_moment
-from reconcile.engine import moment, quote, set_moment, without_collector
+from reconcile.engine import moment, quote, set_moment, sparing, without_collector
 from reconcile.errors import ContractError, InputError, SettingsError, trouble
 from reconcile.sendlog import judging as sendlog
 from reconcile.settings import Settings
@@ -368,7 +368,8 @@ def judge_orphans(
         return rows.order_by(list(ORPHANS.key))
 
     # Few receipts are orphans: found once, they are looked at closely by themselves.
-    found = bench.make("unjoined", RECEIPTS, part, alone)
+    with sparing(bench.con):
+        found = bench.make("unjoined", RECEIPTS, part, alone)
     bench.read("unjoined", RECEIPTS, found.files)
     if not found.rows:
         bench.read("look_back", RECORDS, [])

@@ -83,6 +83,25 @@ def test_day_within_the_least_memory(taken: tuple[Path, Generated], tmp_path: Pa
     assert judge(taken, tmp_path / "s", None, engine.LEAST_MEMORY).days(VERDICTS) == [str(START)]
 
 
+@pytest.mark.parametrize(
+    ("given", "meanwhile"), [("4GB", 3_000_000_000), ("150MB", 128_000_000), ("128MB", 128_000_000)]
+)
+def test_a_limit_is_spared_for_a_while(tmp_path: Path, given: str, meanwhile: int) -> None:
+    """The engine has three quarters of its limit and not less than the least, then all again."""
+    con = engine.connect(given, 1, tmp_path)
+    all_of_it, less = engine.memory_of(con), engine.connect(f"{meanwhile}B", 1, tmp_path)
+
+    def fails() -> None:
+        with engine.sparing(con):
+            assert engine.memory_of(con) == engine.memory_of(less)
+            raise ZeroDivisionError
+
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            fails()
+        assert engine.memory_of(con) == all_of_it
+
+
 def test_memory_of_a_day_is_asked_for_before(tmp_path: Path) -> None:
     """A day too large for its memory names a memory_limit, with which it can be cut."""
     rows = "SELECT range::VARCHAR AS message_id FROM range(50_000_000)"

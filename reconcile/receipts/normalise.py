@@ -55,7 +55,7 @@ def lines(fields: str, given: Collection[str], source: str, pii: str) -> str:
             SELECT {columns}, {quote(source)} AS source, line, signature,
                 problem, kind AS own_kind, coalesce({other}, false) AS is_other
             FROM (SELECT line, problem, kind, signature, {_cleaned(clean)}
-                  FROM {fields} WHERE NOT blank) {_amounts(fields) if "price" in given else ""}))
+                  FROM {fields} WHERE NOT blank)))
     """
 
 
@@ -85,20 +85,13 @@ def _columns(given: set[str], pii: str, *, messages: bool) -> dict[str, str]:
         "error_code": either(
             of("err_code"), f"coalesce({title if 'error_title' in given else 'NULL'}, {kind})"
         ),
-        "price": "amount" if "price" in given else "NULL::DECIMAL(18, 8)",
+        "price": border.money("price") if "price" in given else "NULL::DECIMAL(18, 8)",
         "pushed_at": either(
             border.instant(of("message_timestamp")), border.instant_or_epoch(of("timestamp"))
         ),
         "scts": of("scts"),
         "captured_at": border.captured(of("captured_at")),
     }
-
-
-def _amounts(fields: str) -> str:
-    """SQL that joins each price's amount: prices are few, and exact money is slow."""
-    prices = f"SELECT DISTINCT {border.text_columns(['price'])} FROM {fields}"
-    amounts = f"SELECT price, {border.money('price')} AS amount FROM ({prices})"
-    return f"LEFT JOIN ({amounts}) USING (price)"
 
 
 def _cleaned(names: Collection[str]) -> str:

@@ -90,7 +90,13 @@ class Part:
 
 def days_of(con: Backend, raw: Path) -> list[date]:
     """The UTC days in which the rows of a raw slice were received, in order."""
-    return [row[0] for row in con.con.execute(parse.days(raw)).fetchall()]
+    return [day for (day,) in con.con.execute(parse.days(raw)).fetchall() if day is not None]
+
+
+def all_lie_in(con: Backend, part: Part, day: date) -> bool:
+    """Whether all rows of a slice are known to be of a day; quick, where few times differ."""
+    found = con.con.execute(parse.all_lie_in(part.raw, part.window_of(day))).fetchone()
+    return bool(found and found[0])
 
 
 def publish(
@@ -134,10 +140,7 @@ class _Merge:
     ) -> None:
         self._store, self._con, self._day, self._parts, self._pii = store, con, day, parts, pii
         self.stored = store.files(RECORDS, day)
-        self._all_lie_in = [
-            con.con.execute(parse.all_lie_in(part.raw, part.window_of(day))).fetchone() == (True,)
-            for part in parts
-        ]
+        self._all_lie_in = [all_lie_in(con, part, day) for part in parts]
 
     def stage(self, as_of: datetime, *, forgets: bool) -> Staged:
         """Stages the day's records, without the older states if there are any.

@@ -88,12 +88,14 @@ def rejects(raw: Path, asked: Window, source: str) -> str:
 
 
 def days(raw: Path) -> str:
-    """SQL of the UTC days of a raw slice's rows, as dates in order."""
+    """SQL of the UTC days of a raw slice's rows, as dates in order; null where a row has no time.
+
+    A condition on the day would be read by the engine before the times are made few.
+    """
     received = border.instant(border.text("date_received"))
     return f"""
         SELECT DISTINCT make_timestamp(epoch_us({received}))::DATE AS day
-        FROM (SELECT DISTINCT date_received FROM {_rows(raw)})
-        WHERE day IS NOT NULL ORDER BY day
+        FROM (SELECT DISTINCT date_received FROM {_rows(raw)}) ORDER BY day
     """
 
 
