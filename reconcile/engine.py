@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # few the messages are (1,000 messages: 90 MB with one thread, 100 to 110 MB with two to eight).
 LEAST_MEMORY = "128MB"
 # A join that does not fit holds more than the limit while it writes aside: 1.4 GB where the limit
-# is 1 GB, 1.1 GB at three quarters of that, 0.7 GB at half of it, and it takes as long each time.
+# is 1 GB, 1.1 GB at three quarters of that, 0.8 GB at half of it, and it takes as long each time.
 SPARE_SHARE = 0.75
 # The engine's variable of the limit that it was given: of its setting it tells two digits.
 GIVEN_MEMORY = "given_memory"

@@ -190,6 +190,14 @@ def test_a_record_of_long_ago(shelf: Shelf, tmp_path: Path) -> None:
     assert (told.whole, told.rejects, told.records) == (1, 1, {KEY: 1})
 
 
+def test_a_row_without_a_time(shelf: Shelf, tmp_path: Path) -> None:
+    """It is a reject; the days are those of the others, and so are the counts."""
+    good = f'"{KEY}","r","0A","2026-01-05T10:00:00Z","delivered"'
+    [told] = shelf.take(table(tmp_path, good, f'"{KEY}","q","0B","soon","delivered"'))
+    assert (told.first, told.last, told.records, told.rejects) == (DAY, DAY, {KEY: 1}, 1)
+    assert [row["message_id"] for row in shelf.rows()] == ["0A"]
+
+
 def test_what_is_older_does_not_win(shelf: Shelf, archive: Path, tmp_path: Path) -> None:
     """A file that was made earlier changes no record that is newer in the store."""
     shelf.take(archive)
