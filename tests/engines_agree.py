@@ -2,12 +2,13 @@
 
     python -m tests.engines_agree --messages 2000000 --kill --faults
 
-Traffic with every fault in it is fetched and ingested by the job's own commands, and judged as it
-was known in the night after it. Then `reconcile judge` judges it when all of it is over: on DuckDB
-in a folder, on a cluster of two workers (`--legs spark`), and on DuckDB in a bucket that was filled
-alike (`--legs bucket`). `--kill` loses a worker while it writes, and the machine that judges in the
-bucket, where another goes on; `--connect` goes through a Spark Connect server; `--faults` lets the
-bucket refuse requests and cut connections.
+Traffic with every fault in it, and all that a user may have beside it (a log of what was sent, what
+networks' receipts are worth, conversions), is fetched and ingested by the job's own commands, and
+judged as it was known in the night after it. Then `reconcile judge` judges it when all of it is
+over: on DuckDB in a folder, on a cluster of two workers (`--legs spark`), and on DuckDB in a bucket
+that was filled alike (`--legs bucket`). `--kill` loses a worker while it writes, and the machine
+that judges in the bucket, where another goes on; `--connect` goes through a Spark Connect server;
+`--faults` lets the bucket refuse requests and cut connections.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from reconcile.store import Store
 from tests import judged_in_a_bucket as bucket
 from tests import rig_spark
 from tests.judged_stores import ALL, Compared, compare, judge
-from tests.judged_traffic import taken_in
+from tests.judged_traffic import flags_of, taken_in
 from tests.spark_cluster import judged_on_a_cluster
 
 LEGS = ("spark", "bucket")
@@ -41,18 +42,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _compared(folder: Path, told: argparse.Namespace) -> int:
-    made = taken_in(folder, messages=told.messages, days=told.days, seed=told.seed)
+    made = taken_in(folder, messages=told.messages, days=told.days, seed=told.seed,
+                    besides=True)  # fmt: skip
+    flags = (*FLAGS, *flags_of(made))
     night = end_of(START + (told.days - 1) * DAY) + timedelta(hours=2)
     ours, theirs = folder / "store", folder / "theirs"
-    judge(ours, night, *FLAGS)
+    judge(ours, night, *flags)
     if "spark" in told.legs:
         shutil.copytree(ours, theirs)
-    seconds = judge(ours, made.mature_at, *FLAGS)
+    seconds = judge(ours, made.mature_at, *flags)
     print(f"{told.messages} messages of {told.days} days on DuckDB: {seconds:.0f} s", flush=True)
     differ, spared = 0, False
     if "spark" in told.legs:
         seconds, killed = judged_on_a_cluster(
-            theirs, made.mature_at, *FLAGS, kill=told.kill, connect=told.connect
+            theirs, made.mature_at, *flags, kill=told.kill, connect=told.connect
         )
         how = "through Connect " if told.connect else ""
         also = ", one of them killed in the middle" if killed else ""
@@ -61,7 +64,7 @@ def _compared(folder: Path, told: argparse.Namespace) -> int:
         spared |= told.kill and not killed
     if "bucket" in told.legs:
         with bucket.judged_in_a_bucket(
-            made, folder / "machines", night, *FLAGS, days=told.days, kill=told.kill,
+            made, folder / "machines", night, *flags, days=told.days, kill=told.kill,
             faults=told.faults,
         ) as there:  # fmt: skip
             also = ", killed in the middle and gone on with by another machine"

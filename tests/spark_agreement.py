@@ -23,13 +23,15 @@ import ibis
 import pyarrow as pa
 
 from reconcile import engine
+from reconcile.cluster.dialect import spark_sql
 from reconcile.days import end_of, iso
-from reconcile.judge import orphans, pair, rules
+from reconcile.judge import concentration, orphans, pair, rules
 from reconcile.sandbox.generate import ACCOUNT, START
 from reconcile.tables import RECEIPTS, RECORDS, Table
 from tests.judged_traffic import taken_in
 
 SHOWN = 5
+CAMPAIGN = "^(?P<campaign>[a-z]+)-"
 
 
 @dataclass(frozen=True)
@@ -92,26 +94,32 @@ def duckdb(folder: Path) -> Any:
 
 
 def compare(case: Case, ours: Any, theirs: Any) -> list[Compared]:
-    """Judges a case on DuckDB (`ours`) and on Spark: the judged messages, and the orphans."""
+    """Judges a case on DuckDB (`ours`) and on Spark: judged messages, orphans, and where verdicts
+    may concentrate."""
     found = []
-    for name in ("messages", "orphans"):
+    for name in ("messages", "orphans", "slices"):
         one, other = (_rows(con, case, name) for con in (ours, theirs))
         found.append(_difference(ours.con, f"{case.name}: {name}", one, other))
     return found
 
 
 def _rows(con: Any, case: Case, name: str) -> pa.Table:
-    """All columns of the judged messages, or of the orphans."""
+    """All columns of the judged messages, of the orphans, or of the day's slices."""
     records = _read(con, RECORDS, case.records)
     receipts = _read(con, RECEIPTS, case.receipts)
     scope = pair.Scope(case.limits.as_of, case.several_owners)
-    if name == "messages":
+    if name in ("messages", "slices"):
         expression = rules.judge(pair.pair(records, receipts, scope), case.limits)
     else:
         lone = orphans.unjoined(receipts, records, scope)
         covered = ibis.memtable([(True,)], schema={"is_covered": "boolean"})
         expression = orphans.orphans(lone, records, covered, case.accounts, scope)
     con.create_view("found", expression, overwrite=True)
+    if name == "slices":
+        slices = concentration.slices(con.table("found"), CAMPAIGN)
+        if con.name != "duckdb":
+            return con.raw_sql(spark_sql(slices)).toArrow()  # its pattern is to be Java's
+        return con.to_pyarrow(slices)
     if con.name == "duckdb":
         return con.con.execute("FROM found").to_arrow_table()
     return con.raw_sql("SELECT * FROM found").toArrow()
@@ -147,7 +155,7 @@ def _told(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> list[str]
     told = []
     for one, other in zip_longest(ours, theirs, fillvalue={}):
         apart = {n: (one.get(n), other.get(n)) for n in one | other if one.get(n) != other.get(n)}
-        told.append(f"{(one or other)['message_id']}: DuckDB and Spark say {apart}")
+        told.append(f"{next(iter((one or other).values()))}: DuckDB and Spark say {apart}")
     return told
 
 

@@ -25,8 +25,9 @@ def test_bucket_and_disk(clean_environment: None, capsys: pytest.CaptureFixture[
     assert "all tables are equal, row for row" in told
     assert sum(map(int, re.findall(r"(\d+) (?:slow_down|cut_)", told))) > 0
     rows = {name: int(count) for name, count in re.findall(r"  (\w+): (\d+) rows", told)}
-    assert rows["verdicts"] == rows["records"] == 2000
-    assert min(rows[name] for name in ("receipts", "orphans", "summary", "changes", "networks")) > 0
+    assert rows["verdicts"] == rows["records"] > 2000
+    some = ("receipts", "orphans", "summary", "changes", "networks", "sent", "unrecorded")
+    assert min(rows[name] for name in some) > 0
 
 
 def test_what_a_machine_has_not(

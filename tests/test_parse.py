@@ -12,8 +12,10 @@ from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from hashlib import sha256
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -236,6 +238,30 @@ def test_json_price(one: Any) -> None:
 def test_times(con: Any, text: str, wanted: str | None) -> None:
     """Every form of a time is an instant in milliseconds; what is no time is null."""
     assert sql(con, f"({border.instant('v')})::VARCHAR", text) == wanted
+
+
+def test_forms_of_a_second(con: Any) -> None:
+    """However a second is written, it is the instant that Python makes of it, or none."""
+    random = Random(7)
+    limits = ((1899, 3001), (0, 13), (0, 32), (0, 24), (0, 61), (0, 61))
+    texts = ["{:04}-{:02}-{:02} {:02}:{:02}:{:02}".format(*(random.randint(*b) for b in limits))
+             for _ in range(3000)]  # fmt: skip
+    con.con.register("seconds", pa.table({"v": texts}))
+    ways = ("v", "replace(v, ' ', 'T')", *(f"v || '{z}'" for z in (
+        "+00:00", ".000Z", "Z", " UTC", " +0000", "+0000", "-00:00", ".0")))  # fmt: skip
+    each = ", ".join(f"epoch_ms({border.instant(f'({way})')})" for way in ways)
+    found = con.con.execute(f"SELECT v, {each} FROM seconds").fetchall()
+    wanted = [(text, *[_milliseconds(text)] * len(ways)) for text in texts]
+    assert [row for row in found if row not in wanted] == []
+    assert 300 < sum(ms is not None for _, ms, *_ in wanted) < 2700
+
+
+def _milliseconds(text: str) -> int | None:
+    try:
+        moment = datetime.strptime(f"{text} +0000", "%Y-%m-%d %H:%M:%S %z")
+    except ValueError:
+        return None
+    return int(moment.timestamp()) * 1000 if 1900 <= moment.year < 3000 else None
 
 
 @pytest.mark.parametrize("read", [border.instant, border.instant_or_epoch, border.captured])

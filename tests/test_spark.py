@@ -61,8 +61,9 @@ def test_engines_agree(engines: tuple[Any, Any], tmp_path: Path) -> None:
         pq.write_table(core.arrow(table, rows), beside / "part.parquet")
     files = [f"{tmp_path}/store/{table.name}/*/*.parquet" for table in (RECORDS, RECEIPTS)]
     case = Case("all", *files, core.LIMITS, several_owners=True, accounts=frozenset({"a1", "a2"}))
-    messages, orphans = compare(case, *engines)
-    for found in (messages, orphans):
+    messages, orphans, slices = compare(case, *engines)
+    for found in (messages, orphans, slices):
         assert not found.differ, "\n".join(found.examples)
     assert messages.rows > len(LINES) + 2000 + MESSAGES
     assert orphans.rows > 20
+    assert slices.rows > 50
