@@ -63,7 +63,7 @@ def take_in(this: Run, file: Path, days: tuple[date, date] | None = None) -> Imp
     target = this.slices / f"{request_id.replace(':', '-')}.import"
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        taken = raw.write_archive(file, target)
+        taken = raw.write_archive(file, target, "none")
         return _merge(this, file, days, request_id, taken)
     except ReportError as error:
         raise InputError(str(error)) from None

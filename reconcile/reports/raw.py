@@ -80,8 +80,13 @@ def write_pages(pages: Iterable[list[dict[str, Any]]], target: Path) -> RawSlice
     return RawSlice(target, out.rows, _unheard_of(names))
 
 
-def write_archive(archive: Path, target: Path) -> RawSlice:
+def write_archive(archive: Path, target: Path, compression: str = "snappy") -> RawSlice:
     """Streams every CSV of a report's file to a raw slice, in bounded memory.
+
+    Args:
+        archive: the file.
+        target: where the slice is to be.
+        compression: of the slice; `none` for one that is dropped again soon.
 
     Raises:
         ReportError: it is neither a whole ZIP with a CSV in it, nor a CSV of a report itself.
@@ -89,10 +94,10 @@ def write_archive(archive: Path, target: Path) -> RawSlice:
     """
     try:
         try:
-            return _write_members(archive, target, _read_fast)
+            return _write_members(archive, target, compression, _read_fast)
         except (pa.ArrowInvalid, pa.ArrowKeyError):
             # Some row is no CSV to Arrow, which cannot say which. Python's reader can.
-            return _write_members(archive, target, _read_slowly)
+            return _write_members(archive, target, compression, _read_slowly)
     except (*unpack.DAMAGED, csv.Error) as error:
         raise ReportError(f"{archive.name} is damaged ({error}): ask for it again") from None
     finally:
@@ -112,12 +117,13 @@ def rows_of(file: Path) -> int:
 class _Writer:
     """Writes a raw slice: numbers its rows, and writes one group while the next is gathered."""
 
-    def __init__(self, target: Path, names: Iterable[str]) -> None:
+    def __init__(self, target: Path, names: Iterable[str], compression: str = "snappy") -> None:
         self.rows, self._target = 0, target
         self._schema = pa.schema([field for field in RAW if field.name in {LINE, PROBLEM, *names}])
         self._file = pq.ParquetWriter(
             target,
             self._schema,
+            compression=compression,
             store_schema=False,
             write_statistics=False,
             use_dictionary=[name for name in self._schema.names if name not in EACH_ITS_OWN],
@@ -176,12 +182,13 @@ def _numbers(first: int, count: int) -> pa.Array:
 
 
 def _write_members(
-    archive: Path, target: Path, read: Callable[[io.BufferedIOBase, Sequence[str]], Iterator[Batch]]
-) -> RawSlice:
+    archive: Path, target: Path, compression: str,
+    read: Callable[[io.BufferedIOBase, Sequence[str]], Iterator[Batch]],
+) -> RawSlice:  # fmt: skip
     with unpack.members(archive) as members:
         heads = [_look(member) for member in members]
         names = {name for header, _ in heads for name in header}
-        with _Writer(target, names) as out:
+        with _Writer(target, names, compression) as out:
             for member, (header, has_rows) in zip(members, heads, strict=True):
                 if has_rows:
                     with member.open() as stream:
