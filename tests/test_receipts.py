@@ -24,7 +24,7 @@ from reconcile.receipts.intake import Wishes
 from reconcile.reports import parse, raw
 from reconcile.sandbox.generate import Generated
 from reconcile.store import Ledger, Store
-from reconcile.tables import RECEIPTS, REJECTS
+from reconcile.tables import RECEIPTS, REJECTED_LINES, REJECTS
 
 AS_OF = datetime(2026, 2, 1, tzinfo=UTC)
 DLR = {
@@ -233,15 +233,18 @@ def test_changed_partitions(taken: Taken) -> None:
 
 
 @pytest.mark.slow
-def test_partitions_are_sorted(taken: Taken) -> None:
-    """Receipts lie in their partition by source and line."""
-    rows = "\n".join(dlr(client_ref=str(n)) for n in range(20_000))
+def test_order_in_partitions(taken: Taken) -> None:
+    """Receipts are in no order, each line once; rejects, which people read, by source and line."""
+    rows = "\n".join((dlr(client_ref=str(n)) if n % 2 else "no receipt") for n in range(40_000))
     taken.take(taken.write("b.ndjson", rows), taken.write("a.ndjson", dlr() + "\n" + rows))
-    path = taken.store.path(RECEIPTS, "2026-01-05")
-    found = pq.read_table(path, partitioning=None, columns=["source", "line"]).to_pylist()
-    keys = [(row["source"], row["line"]) for row in found]
-    assert keys == sorted(keys)
-    assert len(keys) == 40_001
+    lines = {}
+    for table in (RECEIPTS, REJECTS, REJECTED_LINES):
+        [day] = taken.store.days(table)
+        found = pq.read_table(taken.store.path(table, day), partitioning=None).to_pylist()
+        lines[table.name] = [(row["source"], row["line"]) for row in found]
+    assert lines["rejects"] == sorted(lines["rejects"]) == lines["rejected_lines"]
+    counts = [len(set(lines[name])) for name in ("receipts", "rejects")]
+    assert counts == [len(lines["receipts"]), len(lines["rejects"])] == [40_001, 40_000]
 
 
 def test_days(taken: Taken) -> None:

@@ -550,13 +550,13 @@ def test_numbers_as_told(logs: Logs, pii: str, shown: str | None) -> None:
 
 
 def test_tables_keep_their_contract(logs: Logs) -> None:
-    """What is written is sorted by its key and says what it is."""
+    """What is written has the contract's columns, and each message once."""
     logs.one(*(answer(message(n), message(n + 1), ts=TIME) for n in range(0, 90, 2)))
     [path] = (logs.store.root / "sent").rglob("*.parquet")
     rows = pq.ParquetFile(path).read()
     assert rows.schema.remove_metadata().equals(SENT.schema)
     keys = list(zip(*(rows[name].to_pylist() for name in SENT.key), strict=True))
-    assert keys == sorted(keys)
+    assert len(set(keys)) == len(keys) == 90
 
 
 # --- unrecorded ----------------------------------------------------------------------------------

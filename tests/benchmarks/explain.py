@@ -141,7 +141,7 @@ _RECORDS = """
         received_at, finalized_at, latency_ms, status, error_code, price, currency,
         false AS concatenated, NULL::BIGINT AS validity_ms, as_of AS fetched_at,
         NULL::TIMESTAMPTZ AS asked_at
-    FROM made ORDER BY account_id, message_id
+    FROM made
 """
 _RECEIPTS = """
     SELECT message_id, account_id, product, client_ref, sender, recipient, network_code, status,
@@ -149,7 +149,6 @@ _RECEIPTS = """
         finalized_at + to_milliseconds(200 + n) AS captured_at,
         'capture-' || finalized_at::DATE AS source, i * 2 + n + 1 AS line, 'unsigned' AS signature
     FROM made JOIN (VALUES (0), (1)) AS copies (n) ON heard AND (n = 0 OR twice)
-    ORDER BY source, line
 """
 _VERDICTS = """
     SELECT message_id, product, account_id, client_ref, sender, recipient, country, country_name,
