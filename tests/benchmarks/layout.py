@@ -31,7 +31,7 @@ LIMIT = "8GB"
 OURS = "ZSTD, COMPRESSION_LEVEL 1"
 SIZES = tuple(ROW_GROUP_ROWS * part // 4 for part in (1, 2, 4, 8, 16, 32))
 WAYS = (OURS, "ZSTD, COMPRESSION_LEVEL 3", "LZ4_RAW", "SNAPPY", "UNCOMPRESSED")
-FEW = ["message_id", "country", "network_code", "verdict", "price"]
+FEW = ["message_id", "country", "network_code", "verdict", "record_price"]
 ASKED = 20
 
 
@@ -72,7 +72,7 @@ def main() -> None:
 
 def measured(made: Path, folder: Path, runs: int) -> Iterator[tuple[Layout, int, dict[str, float]]]:
     """Of each layout how many MB it takes, and medians of seconds: writing, reading, asking."""
-    ids = pq.read_table(made, columns=["message_id"])["message_id"]
+    ids = pq.read_table(made, columns=["message_id"], partitioning=None)["message_id"]
     some = random.Random(1).sample(range(len(ids)), ASKED)
     asked = [ids[place].as_py() for place in some]
     con = duckdb.connect()
@@ -102,8 +102,8 @@ def _write(con: duckdb.DuckDBPyConnection, layout: Layout, path: Path) -> None:
 
 
 def _ask(con: duckdb.DuckDBPyConnection, path: Path, message_id: str) -> None:
-    found = con.execute(f"FROM '{path}' WHERE message_id = ?", [message_id]).fetchall()
-    if not found:
+    found = con.execute(f"FROM '{path}' WHERE message_id = ?", [message_id])
+    if not found.to_arrow_table().num_rows:
         raise SystemExit(f"{message_id} is not found")
 
 
