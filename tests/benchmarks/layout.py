@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import argparse
 import random
-import resource
 import statistics
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -84,11 +84,12 @@ def measured(made: Path, folder: Path, runs: int) -> Iterator[tuple[Layout, int,
     path = folder / "verdicts.parquet"
     for run in range(runs):
         for layout, times in taken.items():
-            times["write"].append(_processor(lambda each=layout: _write(con, each, path)))
+            write = partial(_write, con, layout, path)
+            times["write"].append(_taken(write, time.process_time))
             sizes[layout] = path.stat().st_size >> 20
-            times["all"].append(_clock(lambda: pd.read_parquet(path)))
-            times["few"].append(_clock(lambda: pd.read_parquet(path, columns=FEW)))
-            times["one"] += [_clock(lambda id_=id_: _ask(con, path, id_)) for id_ in asked]
+            times["all"].append(_taken(lambda: pd.read_parquet(path)))
+            times["few"].append(_taken(lambda: pd.read_parquet(path, columns=FEW)))
+            times["one"] += [_taken(partial(_ask, con, path, id_)) for id_ in asked]
             say(f"run {run + 1}: {layout}")
     for layout, times in taken.items():
         yield layout, sizes[layout], {what: statistics.median(t) for what, t in times.items()}
@@ -107,21 +108,10 @@ def _ask(con: duckdb.DuckDBPyConnection, path: Path, message_id: str) -> None:
         raise SystemExit(f"{message_id} is not found")
 
 
-def _clock(work: Callable[[], object]) -> float:
-    begun = time.perf_counter()
+def _taken(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    begun = clock()
     work()
-    return time.perf_counter() - begun
-
-
-def _processor(work: Callable[[], object]) -> float:
-    begun = _used()
-    work()
-    return _used() - begun
-
-
-def _used() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+    return clock() - begun
 
 
 def _told() -> argparse.Namespace:
