@@ -51,6 +51,7 @@ class Reading:
         mark: how far it was read.
         waits: bytes of a last line that has no end yet.
         damage: why it could not be read to its end; empty if it could.
+        enter: enters what needs no second look; none: everything is looked at.
     """
 
     path: Path
@@ -60,6 +61,7 @@ class Reading:
     mark: Mark = field(default_factory=Mark)
     waits: int = 0
     damage: str = ""
+    enter: json_fields.Enter | None = None
 
     def lines(self, split: Callable[[bytes, int], Any] = split_lines) -> Iterator[pa.Table]:
         """The capture's new lines in blocks; afterwards the mark stands behind them."""
@@ -70,8 +72,15 @@ class Reading:
 
 @dataclass(frozen=True)
 class Block:
-    """Raw fields of some lines (`fields.SCHEMA`), and what gives the bytes of those asked for."""
+    """Some lines.
 
+    Attributes:
+        lines: their numbers.
+        fields: the raw fields (`fields.SCHEMA`) of those that were not entered already.
+        raw: gives the bytes of lines that are asked for.
+    """
+
+    lines: Any
     fields: pa.Table
     raw: Callable[[Any], pa.Table]
 
@@ -143,13 +152,24 @@ def _parsed(parse: Parse, block: pa.Table, con: DuckDBPyConnection) -> Block:
     return block_of(block, parse(con, block))
 
 
+def _read_json(
+    split: Callable[[bytes, int], Any] = split_lines,
+) -> Callable[[DuckDBPyConnection, Reading], Iterator[Work]]:
+    """A reader of JSON objects, which may enter some as they are."""
+
+    def read(con: DuckDBPyConnection, reading: Reading) -> Iterator[Work]:
+        return read_lines(partial(json_fields.from_json, enter=reading.enter), split)(con, reading)
+
+    return read
+
+
 def block_of(block: pa.Table, found: pa.Table) -> Block:
     """What was found in lines, beside them."""
 
     def raw(wanted: Any) -> pa.Table:
         return block.select(["line", "raw"]).filter(pc.is_in(block["line"], wanted))
 
-    return Block(found, raw)
+    return Block(block["line"], found, raw)
 
 
 def _read_csv(con: DuckDBPyConnection, reading: Reading) -> Iterator[Work]:
@@ -221,7 +241,7 @@ def _columns(
     line: Any, columns: Any, numeric: frozenset[str], where: str, con: DuckDBPyConnection
 ) -> Block:
     found = table_fields.from_columns(con, line, columns, numeric, where)
-    return Block(found, partial(table_fields.as_json, line, columns))
+    return Block(line, found, partial(table_fields.as_json, line, columns))
 
 
 def _from_queries(con: DuckDBPyConnection, block: pa.Table) -> pa.Table:
@@ -290,9 +310,9 @@ FORMATS = (
     Format("parquet", "Columns by their names, in any order.",
            lambda start, _: SURE * start.startswith(b"PAR1"), _read_parquet),
     Format("json", "An array of objects, or objects that take several lines each, or share one.",
-           looks_like_objects, read_lines(json_fields.from_json, split_objects)),
+           looks_like_objects, _read_json(split_objects)),
     Format("ndjson", "A JSON object a line: a receipt, or an envelope around one.",
-           looks_like_ndjson, read_lines(json_fields.from_json)),
+           looks_like_ndjson, _read_json()),
     Format("access_log", "A web server's log of GET callbacks (combined format).",
            lambda _, text: sum(bool(re.search(query_fields.ACCESS, line)) for line in text),
            read_lines(_from_access_log)),

@@ -9,7 +9,7 @@ engine keeps on disk.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +17,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -30,7 +31,7 @@ from reconcile.receipts.fields import NOT_A_RECEIPT
 from reconcile.receipts.formats import Block, Reading, Work, found_in
 from reconcile.receipts.identity import Place, is_there
 from reconcile.receipts.lines import CutError, is_quiet
-from reconcile.receipts.signature import Secrets, verify
+from reconcile.receipts.signature import UNSIGNED, Secrets, verify
 from reconcile.store import parquet_query
 from reconcile.tables import RECEIPTS
 
@@ -112,7 +113,8 @@ class Intake:
         """
         capture = Capture(place.source, str(place.path))
         state = dict(place.entry.get("state", {}))
-        reading = Reading(place.path, place.start, ended(place), state, place.start)
+        enter = partial(self._enter_plain, place.source)
+        reading = Reading(place.path, place.start, ended(place), state, place.start, enter=enter)
         found = found_in(place.path)
         if found is None:
             return capture, reading
@@ -162,7 +164,7 @@ class Intake:
             fields = table_fields.from_columns(self._reader, keys, columns, rows.numeric, where,
                                                as_captured=not rows.rewritten)  # fmt: skip
             fields = _with_problems(fields, keys, rows.problem.filter(new))
-            block = Block(fields, partial(table_fields.as_json, keys, columns))
+            block = Block(keys, fields, partial(table_fields.as_json, keys, columns))
             self._enter(capture, self._do(partial(_given, block), query.name))
         self._count(capture, -1)
         return capture, highest
@@ -193,26 +195,38 @@ class Intake:
         try:
             block = work(con)
             if block.fields.num_rows:
-                self._sort_out(con, block, source)
-            return block.fields.num_rows, pc.sum(block.fields["blank"]).as_py() or 0
+                self._enter_fields(con, block.fields, source)
+            if len(block.lines):
+                self._enter_raw(con, block, source)
+            return len(block.lines), pc.sum(block.fields["blank"]).as_py() or 0
         finally:
             self._free.put(con)
 
-    def _sort_out(self, con: DuckDBPyConnection, block: Block, source: str) -> None:
-        """Enters a block's receipts and rejects, and the bytes of the rejects."""
-        fields = block.fields
+    def _enter_fields(self, con: DuckDBPyConnection, fields: pa.Table, source: str) -> None:
+        """Enters receipts and rejects."""
         given = [name for name in fields.column_names if fields[name].null_count < len(fields)]
         signature = verify(fields, self._wishes.secrets)
-        told = fields.append_column("signature", signature)
-        con.register("fields", told)
+        con.register("fields", fields.append_column("signature", signature))
         lines = normalise.lines("fields", given, source, self._wishes.pii)
         con.execute(f"INSERT INTO {PARTS} BY NAME {lines}")
         con.unregister("fields")
-        first, last = pc.min(fields["line"]).as_py(), pc.max(fields["line"]).as_py()
-        bad = con.execute(
-            f"SELECT line FROM {PARTS} WHERE line BETWEEN {first} AND {last} "
-            f"AND kind IS NOT NULL AND source = {quote(source)}"
-        ).to_arrow_table()["line"]
+
+    def _enter_plain(
+        self, source: str, con: DuckDBPyConnection, fields: str, given: Collection[str],
+        lines: pa.ChunkedArray,
+    ) -> pa.Array:  # fmt: skip
+        """Enters unsigned receipts without a problem as they are found (`json_fields.Enter`)."""
+        told = (f"(SELECT *, NULL::VARCHAR AS problem, NULL::VARCHAR AS kind, "
+                f"{quote(UNSIGNED)} AS signature, false AS blank FROM ({fields}))")  # fmt: skip
+        cleaned = normalise.lines(told, given, source, self._wishes.pii)
+        [entered] = con.execute(f"INSERT INTO {PARTS} BY NAME {cleaned}").fetchone() or (0,)
+        if entered == len(lines):
+            return pa.array(np.ones(len(lines), bool))
+        return pc.is_in(lines, _entered(con, "true", source, lines).combine_chunks())
+
+    def _enter_raw(self, con: DuckDBPyConnection, block: Block, source: str) -> None:
+        """Enters the bytes of a block's rejects."""
+        bad = _entered(con, "kind IS NOT NULL", source, block.lines)
         if len(bad):
             raw = block.raw(bad.combine_chunks())
             cut = pc.binary_slice(pc.fill_null(raw["raw"], b""), 0, RAW_BYTES)
@@ -239,6 +253,17 @@ class Intake:
                 f"{capture.source}: {capture.lines} lines, but {capture.receipts} receipts, "
                 f"{capture.rejects} rejects and {capture.blank} blank"
             )
+
+
+def _entered(
+    con: DuckDBPyConnection, kind: str, source: str, lines: pa.ChunkedArray
+) -> pa.ChunkedArray:
+    """Those of a block's lines that were entered, and are of this kind (SQL)."""
+    span = pc.min_max(lines)
+    return con.execute(
+        f"SELECT line FROM {PARTS} WHERE line BETWEEN {span['min']} AND {span['max']} "
+        f"AND {kind} AND source = {quote(source)}"
+    ).to_arrow_table()["line"]
 
 
 def _with_problems(fields: pa.Table, keys: pa.Array, problem: pa.Array) -> pa.Table:

@@ -278,8 +278,9 @@ class Lines:
                 dropped += max(len(rest) - LONGEST_LINE_BYTES - 2, 0)
                 rest = rest[: LONGEST_LINE_BYTES + 2]
                 continue
-            done = rest[:used]
+            done: bytes | memoryview = memoryview(rest)[:used]
             if dropped:
+                done = rest[:used]
                 done += last + data[: used - len(rest)] if used < len(rest) else last + data
             self._advance(done, used + dropped, table.num_rows)
             rest, dropped = rest[used:], 0
@@ -316,7 +317,9 @@ class Lines:
             self._advance(end, len(end), 0)
         return start[len(end) :]
 
-    def _advance(self, done: bytes, size: int, lines: int, *, unended: bool = False) -> None:
+    def _advance(
+        self, done: bytes | memoryview, size: int, lines: int, *, unended: bool = False
+    ) -> None:
         """Moves the mark by `size` bytes; `done` is all of them, or begins and ends as they do."""
         self._head = (self._head + done[:PROBE_BYTES])[:PROBE_BYTES]
         self._tail = (self._tail + done[-PROBE_BYTES:])[-PROBE_BYTES:]
@@ -342,7 +345,7 @@ def split_lines(data: bytes, first: int) -> tuple[pa.Table, int]:
     used = data.rfind(b"\n") + 1
     if not used:
         return SCHEMA.empty_table(), 0
-    return _table(data if used == len(data) else data[:used], first), used
+    return _table(memoryview(data)[:used], first), used
 
 
 def split_objects(data: bytes, first: int) -> tuple[pa.Table, int]:
@@ -353,7 +356,7 @@ def split_objects(data: bytes, first: int) -> tuple[pa.Table, int]:
     return (_table(block, first) if parts else SCHEMA.empty_table()), used
 
 
-def _table(block: bytes, first: int) -> pa.Table:
+def _table(block: bytes | memoryview, first: int) -> pa.Table:
     """Lines of a block that ends with a newline, without copying its bytes where it is UTF-8."""
     ends = np.flatnonzero(np.frombuffer(block, np.uint8) == NEWLINE).astype(np.int32)
     offsets = np.concatenate([np.zeros(1, np.int32), ends + 1])
@@ -373,20 +376,20 @@ def _table(block: bytes, first: int) -> pa.Table:
     return pa.table([numbers, text, raw, _blank(block, offsets), problem], schema=SCHEMA)
 
 
-def _blank(block: bytes, offsets: np.ndarray) -> pa.Array:
+def _blank(block: bytes | memoryview, offsets: np.ndarray) -> pa.Array:
     """Which lines hold spaces only; few begin with one, and only they are looked at."""
     blank = np.frombuffer(block, np.uint8)[offsets[:-1]] <= ord(" ")
     for n in np.flatnonzero(blank & (np.diff(offsets) > 1)).tolist():
-        blank[n] = not block[offsets[n] : offsets[n + 1]].strip(SPACES.encode())
+        blank[n] = not bytes(block[offsets[n] : offsets[n + 1]]).strip(SPACES.encode())
     return pa.array(blank)
 
 
-def _decode(block: bytes, offsets: np.ndarray) -> tuple[pa.Array, pa.Array]:
+def _decode(block: bytes | memoryview, offsets: np.ndarray) -> tuple[pa.Array, pa.Array]:
     """The texts that are UTF-8, and the problem of those that are not."""
     texts: list[str | None] = []
     for start, end in pairwise(offsets):
         try:
-            texts.append(block[start:end].decode("utf-8"))
+            texts.append(str(block[start:end], "utf-8"))
         except UnicodeDecodeError:
             texts.append(None)
     problems = [NO_UTF8 if text is None else None for text in texts]
