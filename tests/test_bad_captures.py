@@ -18,14 +18,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import duckdb
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from reconcile.receipts import fields, ingest, json_fields, lines, table_fields
 from reconcile.store import Store
-from tests.capture_styles import SHAPES, STYLES, callbacks, parquet_bytes, reader, written
+from tests.capture_styles import SHAPES, STYLES, Reader, callbacks, parquet_bytes, reader, written
 from tests.fuzz_captures import SEEDS, read_whole
 from tests.test_receipts import Taken, dlr
 
@@ -53,6 +54,77 @@ def between(taken: Taken, *bad: str | bytes) -> dict[int, str]:
 
 
 # Lines
+
+
+def status(channel: str) -> str:
+    """A status of the Messages API."""
+    return json.dumps({
+        "message_uuid": "aaaaaaaa-bbbb-4ccc-8ddd-0123456789ab", "to": "447700900000",
+        "from": "Acme", "channel": channel, "status": "delivered",
+        "timestamp": "2026-01-05T10:00:00Z", "destination": {"network_code": "23410"},
+    })  # fmt: skip
+
+
+def around(body: Any, **more: Any) -> str:
+    """An envelope."""
+    return json.dumps(more | {"body": body})
+
+
+QUEUE = {"messageId": "queue-1", "status": "sent", "received_at": 1767607201}
+POOL = (
+    GOOD, dlr(client_ref="a"), dlr(status="REDACTED"), dlr(status=" "), dlr(messageId=1234567890),
+    dlr(messageId=["0A"]), dlr(messageId={"a": "0A"}), dlr(messageId=None), dlr(sig="0123"),
+    dlr(Authorization="Bearer a.b.c"), dlr(captured_at=None), dlr(**{"a,'b\"]": [1, "NULL"]}),
+    GOOD.replace("messageId", "MESSAGE_ID"), GOOD.replace("status", "Status"),
+    GOOD[:-1] + ',"message-id":"0B"}', GOOD[:-1] + ',"STATUS":"delivered"}', GOOD[:40], "{}",
+    '{"messageId":"0A"}', '{"status":"ok"}', '{"messageId":"0A","text":"Hi","msisdn":"1"}',
+    '{"uuid":"a","direction":"inbound","status":"answered"}', status("sms"), status("viber"),
+    around(GOOD, **QUEUE), around(json.loads(GOOD), **QUEUE), around("nothing", **QUEUE),
+    around("messageId=0C&status=failed", **QUEUE), around(GOOD, time="2026-01-05T10:00:03Z"),
+    around(status("sms"), headers={"Authorization": "Bearer a.b.c"}), around(around(GOOD)),
+    around([1]),
+)  # fmt: skip
+
+
+def told(read: Reader, *content: str) -> list[Any]:
+    """What is read of lines, less their numbers."""
+    found = read.read("".join(line + "\n" for line in content).encode(), "a.ndjson")
+    return found.drop_columns(["line"]).to_pylist()
+
+
+def test_neighbours(con: Any, tmp_path: Path) -> None:
+    """A line is read alike whatever stands beside it, also where that is entered at once."""
+    with reader(con, tmp_path) as read:
+        alone = {line: told(read, line) for line in POOL}
+
+        @settings(max_examples=40, deadline=None)
+        @given(st.lists(st.sampled_from(POOL), min_size=2, max_size=12))
+        @example([GOOD, around(GOOD, **QUEUE)])
+        @example(list(POOL))
+        def together(chosen: list[str]) -> None:
+            assert told(read, *chosen) == [row for line in chosen for row in alone[line]]
+
+        together()
+
+
+def test_few_of_many(con: Any, tmp_path: Path) -> None:
+    """Nor do those that are looked at again get mixed up where most are entered at once."""
+    lines = [dlr(client_ref=f"r{n}") for n in range(3_000)]
+    for n in (0, 1_499, 2_999):
+        lines[n] = around(dlr(client_ref=f"r{n}"), **QUEUE)
+    with reader(con, tmp_path) as read:
+        found = read.read("".join(line + "\n" for line in lines).encode(), "a.ndjson")
+    assert found["client_ref"].to_pylist() == [f"r{n}" for n in range(3_000)]
+    assert found["line"].to_pylist() == list(range(1, 3_001))
+
+
+@given(st.lists(st.text(max_size=6), max_size=4))
+def test_lists_as_texts(names: list[str]) -> None:
+    """The engine's text of a list of keys becomes the same list: that they are grouped by it loses
+    nothing."""
+    con = duckdb.connect()
+    con.register("given", pa.table({"keys": pa.array([names], pa.list_(pa.string()))}))
+    assert con.execute("SELECT keys::VARCHAR::VARCHAR[] FROM given").fetchone() == (names,)
 
 
 @pytest.mark.parametrize("where", ["line", "field", "envelope", "array"])
