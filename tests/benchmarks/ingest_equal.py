@@ -8,22 +8,24 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet as pq
 
-TABLES = ("receipts", "rejects")
+from reconcile.tables import RECEIPTS, REJECTS
 
 
 def differences(ours: Path, theirs: Path) -> list[str]:
-    """One line a difference; none where both hold the same rows, in the order of lines."""
+    """One line a difference; none where both hold the same rows, rejects in the order of lines."""
     con = duckdb.connect()
     con.execute("SET TimeZone = 'UTC'")
     con.execute("SET memory_limit = '3GB'")
     con.execute(f"SET temp_directory = '{ours.parent / 'spill'}'")
     found = []
-    for table in TABLES:
+    for table in (RECEIPTS.name, REJECTS.name):
         files = [sorted(p.relative_to(f) for p in f.glob(f"{table}/*/*")) for f in (ours, theirs)]
         if files[0] != files[1]:
             found.append(f"partitions: {set(files[0]) ^ set(files[1])}")
         for file in set(files[0]) & set(files[1]):
             told = _of_file(con, ours / file, theirs / file)
+            if table == REJECTS.name:
+                told += _unsorted(con, ours / file, theirs / file)
             found += [f"{file}: {difference}" for difference in told]
     return found
 
@@ -38,9 +40,14 @@ def _of_file(con: duckdb.DuckDBPyConnection, *paths: Path) -> list[str]:
         rows = f"FROM {left} EXCEPT ALL FROM {right} LIMIT 3"
         told = con.execute(f"SELECT x::VARCHAR FROM ({rows}) AS x").fetchall()
         found += [f"{words}: {row[0]}" for row in told]
-    for whose, file in zip(("ours", "theirs"), files, strict=True):
-        here = "(source, line)"
-        falls = f"SELECT {here} < lag({here}) OVER () AS falls FROM {file}"
+    return found
+
+
+def _unsorted(con: duckdb.DuckDBPyConnection, *paths: Path) -> list[str]:
+    found = []
+    for whose, path in zip(("ours", "theirs"), paths, strict=True):
+        falls = (f"SELECT (source, line) < lag((source, line)) OVER () AS falls "
+                 f"FROM read_parquet('{path}', hive_partitioning = false)")  # fmt: skip
         if con.execute(f"SELECT count(*) FROM ({falls}) WHERE falls").fetchone() != (0,):
             found.append(f"{whose} is not sorted")
     return found
