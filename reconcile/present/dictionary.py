@@ -18,7 +18,8 @@ Each table is a folder of the store, and each partition in it one parquet file (
 in `day=undated`, and `changes` has a file for each moment of judging (`as_of=20260201T020000Z`).
 Files are replaced by one rename, so a reader sees the old one or the new one. Times are UTC
 instants of whole milliseconds, money is decimal with its currency beside it, ids and codes are
-text. A column that may be null says `yes`; all others never are.
+text. A column that may be null says `yes`; all others never are. Rows of `verdicts` are in order of
+`message_id`; those of `records`, `receipts` and `sent` are in none.
 
 The same sentences are in each file, as JSON under the key `reconcile` of its metadata:
 

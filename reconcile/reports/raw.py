@@ -55,6 +55,7 @@ ROW_LETTERS = 1 << 20
 BLOCK_BYTES = 1 << 19
 BATCH_ROWS = 20_000
 GROUP_ROWS = 61_440
+COMPRESSION = "snappy"
 
 # Problems and columns (by name) of some rows.
 Batch = tuple[pa.Array, dict[str, pa.Array]]
@@ -80,7 +81,7 @@ def write_pages(pages: Iterable[list[dict[str, Any]]], target: Path) -> RawSlice
     return RawSlice(target, out.rows, _unheard_of(names))
 
 
-def write_archive(archive: Path, target: Path, compression: str = "snappy") -> RawSlice:
+def write_archive(archive: Path, target: Path, compression: str = COMPRESSION) -> RawSlice:
     """Streams every CSV of a report's file to a raw slice, in bounded memory.
 
     Args:
@@ -117,7 +118,7 @@ def rows_of(file: Path) -> int:
 class _Writer:
     """Writes a raw slice: numbers its rows, and writes one group while the next is gathered."""
 
-    def __init__(self, target: Path, names: Iterable[str], compression: str = "snappy") -> None:
+    def __init__(self, target: Path, names: Iterable[str], compression: str = COMPRESSION) -> None:
         self.rows, self._target = 0, target
         self._schema = pa.schema([field for field in RAW if field.name in {LINE, PROBLEM, *names}])
         self._file = pq.ParquetWriter(
