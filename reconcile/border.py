@@ -128,10 +128,17 @@ def money(clean: str) -> str:
     near = f"try_cast({fine} AS DECIMAL(28, 8))"  # half away from zero
     tie = f"abs({fine} - {near}) = 0.000000005 AND ({near} * 100000000) % 2 <> 0"
     even = f"CASE WHEN {tie} THEN {near} - sign({fine}) * 0.00000001 ELSE {near} END"
+    cut = rf"regexp_extract({clean}, '^[+-]?\d+\.\d{{8}}')"
     return (
         rf"CASE WHEN regexp_full_match({clean}, '[+-]?\d+(\.\d{{0,8}})?') "
+        rf"OR regexp_full_match({clean}, '[+-]?\d{{1,9}}([eE]-0?[0-8]|\.\d{{0,3}}[eE]-0?[0-5])') "
         f"THEN try_cast({clean} AS DECIMAL(18, 8)) "
-        rf"WHEN regexp_full_match({clean}, '[+-]?\d+(\.\d*)?([eE][+-]?\d+)?') "
+        # A cast rounds half away from zero, which is half to even but for these.
+        rf"WHEN regexp_full_match({clean}, '[+-]?\d+\.\d{{7}}[02468]50*') "
+        f"THEN try_cast({cut} AS DECIMAL(18, 8)) "
+        rf"WHEN regexp_full_match({clean}, '[+-]?\d+\.\d+') "
+        f"THEN try_cast({clean} AS DECIMAL(18, 8)) "
+        rf"WHEN regexp_full_match({clean}, '[+-]?\d+(\.\d*)?[eE][+-]?\d+') "
         f"THEN try_cast({even} AS DECIMAL(18, 8)) END"
     )
 

@@ -193,7 +193,10 @@ def test_an_id_that_looks_like_a_number(archive: Any, read: Any) -> None:
         ("-0.000000015", "-0.00000002"), ("0.0000000249999999999", "0.00000002"),
         ("1234567890.123456785", "1234567890.12345678"), ("12345678901", None),
         ("9999999999.999999995", None), ("99999999999999999999.999999995", None),
-        ("NaN", None), ("inf", None), ("1,5", None), ("x", None),
+        ("0.00000000500000000000000000001", "0.00000001"), ("1e-9", "0"), ("15E-9", "0.00000002"),
+        ("25e-09", "0.00000002"), ("+3.25e-5", "0.0000325"), ("1234567890e-8", "12.3456789"),
+        ("99999999999e-3", "99999999.999"), ("0.0000050e+3", "0.005"), ("1e10", None),
+        ("NaN", None), ("inf", None), ("1,5", None), ("x", None), ("1e", None), ("1.5e-", None),
     ],
 )  # fmt: skip
 def test_money(con: Any, text: str, wanted: str | None) -> None:
@@ -208,6 +211,22 @@ def test_money_is_pythons(con: Any, value: Decimal) -> None:
     """Rounding is that of Python's decimal."""
     wanted = value.quantize(Decimal("1e-8"), ROUND_HALF_EVEN)
     assert sql(con, border.money("v"), format(value, "f")) == wanted
+
+
+def test_money_in_columns(con: Any) -> None:
+    """Also of texts with as many digits and such exponents as nobody writes."""
+    random, texts = Random(5), list[str]()
+    for _ in range(20_000):
+        whole = random.choice(["0", "7", str(random.randrange(10 ** random.randrange(1, 12)))])
+        ends = ["", "5", "50", "500", "51", "4999", "5000000001", "6"]
+        digits = "".join(random.choices("0459", k=random.randrange(8))) + random.choice(ends)
+        power = random.choice(["", "", "", f"e-{random.randrange(10)}", f"E+{random.randrange(4)}"])
+        texts.append(f"{random.choice(['', '-', '+'])}{whole}.{digits}{power}")
+    con.con.register("texts", pa.table({"v": texts}))
+    found = con.con.execute(f"SELECT {border.money('v')} AS v FROM texts").to_arrow_table()["v"]
+    for text, told in zip(texts, found.to_pylist(), strict=True):
+        wanted = Decimal(text).quantize(Decimal("1e-8"), ROUND_HALF_EVEN)
+        assert told == (wanted if abs(wanted) < 10**10 else None), text
 
 
 def test_json_price(one: Any) -> None:
