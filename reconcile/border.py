@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 REDACTED = "REDACTED"
 PII_KEY = "pii_key"
 HASH_DIGITS = 16
-DIGIT = "[0-9]"
 UUID = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
 
 
@@ -49,9 +48,11 @@ def text_columns(names: Iterable[str]) -> str:
 
 def message_id(clean: str) -> str:
     """Hexadecimal ids in upper case, UUIDs in lower case, others as they are. Never a number."""
+    # Most are in upper case as they come.
     return (
-        f"CASE WHEN regexp_full_match({clean}, '[0-9A-Fa-f]+') THEN upper({clean}) "
-        f"WHEN regexp_full_match({clean}, '{UUID}') THEN lower({clean}) ELSE {clean} END"
+        f"CASE WHEN regexp_full_match({clean}, '[0-9A-F]+') THEN {clean} "
+        f"WHEN regexp_full_match({clean}, '{UUID}') THEN lower({clean}) "
+        f"WHEN regexp_full_match({clean}, '[0-9A-Fa-f]+') THEN upper({clean}) ELSE {clean} END"
     )
 
 
@@ -71,7 +72,7 @@ def instant(clean: str) -> str:
     return _whole_ms(
         # Without a zone the engine would find an instant by way of a calendar.
         f"CASE WHEN {_has_form(clean, '')} THEN epoch_ms(try_cast({clean} AS TIMESTAMP)) "
-        f"WHEN {_has_form(clean, '+00:00')} OR {_has_form(clean, f'.{DIGIT * 3}Z')} "
+        f"WHEN {_has_form(clean, '+00:00')} OR {_has_form(clean, '.??[0-9]Z')} "
         f"THEN epoch_ms(try_cast({clean} AS TIMESTAMPTZ)) "
         f"WHEN regexp_matches({clean}, '{shape}') "
         f"THEN epoch_ms(try_cast({joined} AS TIMESTAMPTZ)) END"
@@ -81,11 +82,11 @@ def instant(clean: str) -> str:
 def _has_form(clean: str, behind: str) -> str:
     """Whether a time is a second, as `2026-01-05 10:00:00`, and this pattern behind it.
 
-    It is told in half the time that a regular expression takes.
+    It is told in a third of the time that a regular expression takes. Other letters in a digit's
+    place are refused by the cast, except for where they are named.
     """
-    two = DIGIT * 2
-    form = f"2{DIGIT}{two}-{two}-{two}[T ]{two}:{two}:{two}{behind}"
-    size = len(form.replace(DIGIT, "0").replace("[T ]", "T"))
+    form = f"2???-??-?[0-9][T ][0-9]?:??:?[0-9]{behind}"
+    size = len(form.replace("[0-9]", "0").replace("[T ]", "T"))
     return f"strlen({clean}) = {size} AND {clean} GLOB '{form}'"
 
 
@@ -155,8 +156,11 @@ def flag(clean: str) -> str:
 
 def recipient(clean: str, pii: str) -> str:
     """A handset's number: digits only, then hidden as `pii` says (hash, keep or drop)."""
-    digits = f"nullif(regexp_replace({clean}, '[^0-9]', '', 'g'), '')"
-    hidden = f"left(sha256(getvariable('{PII_KEY}') || {digits}), {HASH_DIGITS})"
+    # A number without a sign in it is told by becoming one, in half the time.
+    stripped = f"regexp_replace({clean}, '[^0-9]', '', 'g')"
+    as_it_is = f"try_cast({clean} AS UBIGINT)::VARCHAR = {clean}"
+    digits = f"nullif(CASE WHEN {as_it_is} THEN {clean} ELSE {stripped} END, '')"
+    hidden = f"substr(sha256(getvariable('{PII_KEY}') || {digits}), 1, {HASH_DIGITS})"
     return {"hash": hidden, "keep": digits, "drop": "NULL::VARCHAR"}[pii]
 
 

@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Any
+from uuid import UUID
 
 import pyarrow as pa
 import pytest
@@ -249,9 +250,11 @@ def test_json_price(one: Any) -> None:
         ("2026-01-05 05:00:00 -0500", "2026-01-05 10:00:00+00"),
         ("2026-01-05 10:00:00 UTC", "2026-01-05 10:00:00+00"),
         ("2026-01-05T10:00:00.123999Z", "2026-01-05 10:00:00.123+00"),
+        ("2026-01-05T10:00:0 +00:00", "2026-01-05 10:00:00+00"),
         *((text, None) for text in ("2026-02-31T00:00:00Z", "2026-01-05", "epoch", "infinity",
                                     "0000-01-01 00:00:00", "yesterday", "1767225600", "",
-                                    "2026-01-05 10:00:00 PST")),
+                                    "2026-01-05 10:00:00 PST", "2026-01-05  1:00:00",
+                                    "2026-01-05\t10:00:00", "2026-01-5T001:00:00")),
     ],
 )  # fmt: skip
 def test_times(con: Any, text: str, wanted: str | None) -> None:
@@ -273,6 +276,23 @@ def test_forms_of_a_second(con: Any) -> None:
     wanted = [(text, *[_milliseconds(text)] * len(ways)) for text in texts]
     assert [row for row in found if row not in wanted] == []
     assert 300 < sum(ms is not None for _, ms, *_ in wanted) < 2700
+
+
+def test_what_is_nearly_a_second(con: Any) -> None:
+    """A time with signs changed is read as a time of its shape, or by nobody."""
+    random, texts = Random(11), set[str]()
+    seconds = ("2026-01-05 10:00:00", "2026-01-05T10:00:00.123Z", "2026-01-05T10:00:00+00:00")
+    while len(texts) < 50_000:
+        letters = list(random.choice(seconds))
+        for _ in range(random.randint(1, 2)):
+            letters[random.randrange(len(letters))] = random.choice("0129-+:.TZ \te")
+        texts.add("".join(letters).strip())
+    con.con.register("nearly", pa.table({"v": sorted(texts)}))
+    query = f"SELECT v, {border.instant('v')} IS NOT NULL FROM nearly"
+    read = {text for text, is_read in con.con.execute(query).fetchall() if is_read}
+    shape = r"(19|2\d)\d\d-\d\d-\d\d[T ]\d\d:\d\d[0-9:.]*( ?Z| ?[+-]\d\d(:?\d\d)?)?"
+    assert {text for text in read if not re.fullmatch(shape, text)} == set()
+    assert 100 < len(read) < 10_000
 
 
 def _milliseconds(text: str) -> int | None:
@@ -303,6 +323,31 @@ def test_latency(one: Any, latency: Any) -> None:
 
 
 # Privacy
+
+
+def test_ids_and_numbers_in_columns(con: Any) -> None:
+    """They are what a plain reading of their description makes of them, letter by letter."""
+    random = Random(3)
+    signs = "0123456789" * 3 + "abcdefABCDEF" * 2 + "-+ ()._xg"
+    texts = ["".join(random.choices(signs, k=random.randrange(1, 12))) for _ in range(20_000)]
+    texts += [str(random.randrange(10**size)) for size in range(1, 25) for _ in range(50)]
+    uuids = [str(UUID(int=random.getrandbits(128))) for _ in range(1000)]
+    texts += [random.choice([str.upper, str.lower, str.title])(each) for each in uuids]
+    con.con.register("texts", pa.table({"v": texts}))
+    con.con.execute("SET VARIABLE pii_key = 'of the test'")
+    query = ", ".join((border.message_id("v"), border.recipient("v", "keep"),
+                       border.recipient("v", "hash")))  # fmt: skip
+    for text, *found in con.con.execute(f"SELECT v, {query} FROM texts").fetchall():
+        digits = re.sub("[^0-9]", "", text) or None
+        hidden = digits and sha256(f"of the test{digits}".encode()).hexdigest()[:16]
+        assert found == [_normal_id(text), digits, hidden], text
+
+
+def _normal_id(text: str) -> str:
+    if re.fullmatch("[0-9A-Fa-f]+", text):
+        return text.upper()
+    is_uuid = re.fullmatch("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text, re.IGNORECASE)
+    return text.lower() if is_uuid else text
 
 
 def test_recipient(one: Any) -> None:
