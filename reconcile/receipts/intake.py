@@ -9,8 +9,9 @@ engine keeps on disk.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int], None]
 # So many blocks are worked on side by side, whatever the threads: each takes some memory.
 MOST_AT_ONCE = 4
+# So many lines are entered at once: fewer the engine would copy once more when they are committed.
+ENTERED_AT_ONCE = 122_880
 # Of a rejected line so many bytes are kept.
 RAW_BYTES = 64 << 10
 COUNTED = ("lines", "receipts", "rejects", "blank")
@@ -64,6 +67,30 @@ class Wishes:
     secrets: Secrets = field(default_factory=dict)
 
 
+@dataclass
+class _Desk:
+    """A connection that enters blocks; what it has not committed."""
+
+    con: DuckDBPyConnection
+    is_open: bool = False
+    lines: int = 0
+
+    def begin(self) -> None:
+        if not self.is_open:
+            self.con.execute("BEGIN")
+        self.is_open = True
+
+    def entered(self, lines: int) -> None:
+        self.lines += lines
+        if self.lines >= ENTERED_AT_ONCE:
+            self.end("COMMIT")
+
+    def end(self, how: str) -> None:
+        if self.is_open:
+            self.con.execute(how)
+        self.is_open, self.lines = False, 0
+
+
 class Intake:
     """Reads captures into the engine's tables `parts` and `raw_parts`."""
 
@@ -75,9 +102,10 @@ class Intake:
         # wake and sleep for each of many short queries.
         self.con.execute("SET threads = 1")
         self._pool = ThreadPoolExecutor(self._at_once)
-        self._free: SimpleQueue[DuckDBPyConnection] = SimpleQueue()
-        for _ in range(self._at_once):
-            self._free.put(border.with_key(self.con, beside(con)))
+        self._desks = [_Desk(border.with_key(self.con, beside(con))) for _ in range(self._at_once)]
+        self._free: SimpleQueue[_Desk] = SimpleQueue()
+        for desk in self._desks:
+            self._free.put(desk)
         self._reader = beside(con)
         told = "NULL::VARCHAR AS day, NULL::VARCHAR AS kind, NULL::VARCHAR AS reason"
         self.con.execute(f"CREATE OR REPLACE TABLE {PARTS} AS "
@@ -120,15 +148,16 @@ class Intake:
             return capture, reading
         capture.format = found.name
         under_way: deque[Future[tuple[int, int]]] = deque()
-        try:
-            for work in found.read(self._reader, reading):
-                under_way.append(self._pool.submit(self._do, work, place.source))
-                if len(under_way) > self._at_once:
+        with self._entering():
+            try:
+                for work in found.read(self._reader, reading):
+                    under_way.append(self._pool.submit(self._do, work, place.source))
+                    if len(under_way) > self._at_once:
+                        self._enter(capture, under_way.popleft().result())
+                while under_way:
                     self._enter(capture, under_way.popleft().result())
-            while under_way:
-                self._enter(capture, under_way.popleft().result())
-        finally:
-            wait(under_way)
+            finally:
+                wait(under_way)
         if not is_there(place.path, reading.mark):
             raise CutError(f"{place.path} was cut while it was read: the next run reads it")
         capture.waits, capture.damage = reading.waits, reading.damage
@@ -154,18 +183,20 @@ class Intake:
         ).to_arrow_table()["line"]
         where = f"the query {query.name}"
         highest = last
-        for rows in read_rows(query, after, last):
-            highest = max(highest or 0, rows.keys[-1].as_py())
-            new = pc.invert(pc.is_in(rows.keys, seen.combine_chunks()))
-            keys = rows.keys.filter(new)
-            if not len(keys):
-                continue
-            columns = {name: column.filter(new) for name, column in rows.columns.items()}
-            fields = table_fields.from_columns(self._reader, keys, columns, rows.numeric, where,
-                                               as_captured=not rows.rewritten)  # fmt: skip
-            fields = _with_problems(fields, keys, rows.problem.filter(new))
-            block = Block(keys, fields, partial(table_fields.as_json, keys, columns))
-            self._enter(capture, self._do(partial(_given, block), query.name))
+        with self._entering():
+            for rows in read_rows(query, after, last):
+                highest = max(highest or 0, rows.keys[-1].as_py())
+                new = pc.invert(pc.is_in(rows.keys, seen.combine_chunks()))
+                keys = rows.keys.filter(new)
+                if not len(keys):
+                    continue
+                columns = {name: column.filter(new) for name, column in rows.columns.items()}
+                fields = table_fields.from_columns(
+                    self._reader, keys, columns, rows.numeric, where, as_captured=not rows.rewritten
+                )
+                fields = _with_problems(fields, keys, rows.problem.filter(new))
+                block = Block(keys, fields, partial(table_fields.as_json, keys, columns))
+                self._enter(capture, self._do(partial(_given, block), query.name))
         self._count(capture, -1)
         return capture, highest
 
@@ -183,6 +214,19 @@ class Intake:
         days = {day for (day,) in found}
         return {day for day in days if day}, None in days
 
+    @contextmanager
+    def _entering(self) -> Iterator[None]:
+        """While blocks of a capture are entered; all of them then are, or none since the last
+        commit."""
+        try:
+            yield
+        except BaseException:
+            for desk in self._desks:
+                desk.end("ROLLBACK")
+            raise
+        for desk in self._desks:
+            desk.end("COMMIT")
+
     def _enter(self, capture: Capture, done: tuple[int, int]) -> None:
         lines, blank = done
         capture.lines += lines
@@ -191,16 +235,18 @@ class Intake:
 
     def _do(self, work: Work, source: str) -> tuple[int, int]:
         """Does what is left to do for a block; how many lines it has, and how many are blank."""
-        con = self._free.get()
+        desk = self._free.get()
         try:
-            block = work(con)
+            desk.begin()
+            block = work(desk.con)
             if block.fields.num_rows:
-                self._enter_fields(con, block.fields, source)
+                self._enter_fields(desk.con, block.fields, source)
             if len(block.lines):
-                self._enter_raw(con, block, source)
+                self._enter_raw(desk.con, block, source)
+            desk.entered(len(block.lines))
             return len(block.lines), pc.sum(block.fields["blank"]).as_py() or 0
         finally:
-            self._free.put(con)
+            self._free.put(desk)
 
     def _enter_fields(self, con: DuckDBPyConnection, fields: pa.Table, source: str) -> None:
         """Enters receipts and rejects."""
