@@ -59,20 +59,22 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
 
-# Columns that hold few different texts: of `records` and `receipts`, first those whose words
-# `verdicts` has, then all; of `verdicts`.
-RECORDS_WORDS = (
-    "product", "account_id", "sender", "country", "country_name", "network_code", "network_name",
-    "status", "error_code", "currency",
-)  # fmt: skip
-RECEIPTS_WORDS = ("status", "error_code", "network_code")
-RECORDS_FEW = (*RECORDS_WORDS, "sender_used")
-RECEIPTS_FEW = (*RECEIPTS_WORDS, "account_id", "product", "sender", "source", "signature")
-FEW = (
-    "product", "account_id", "sender", "country", "country_name", "network_code", "network_name",
-    "record_status", "record_error_code", "receipt_status", "receipt_error_code",
-    "receipt_network_code", "currency", "verdict",
-)  # fmt: skip
+# Columns of `verdicts` that hold few different texts, and those of `records` and `receipts` from
+# which they come.
+RECORDS_WORDS = {
+    "product": "product", "account_id": "account_id", "sender": "sender", "country": "country",
+    "country_name": "country_name", "network_code": "network_code",
+    "network_name": "network_name", "record_status": "status", "record_error_code": "error_code",
+    "currency": "currency",
+}  # fmt: skip
+RECEIPTS_WORDS = {
+    "receipt_status": "status", "receipt_error_code": "error_code",
+    "receipt_network_code": "network_code",
+}  # fmt: skip
+VERDICTS_FEW = (*RECORDS_WORDS, *RECEIPTS_WORDS, "verdict")
+# All columns of `records` and `receipts` that do.
+RECORDS_FEW = (*RECORDS_WORDS.values(), "sender_used")
+RECEIPTS_FEW = (*RECEIPTS_WORDS.values(), "account_id", "product", "sender", "source", "signature")
 
 
 # Columns of `records` that no rule and no table of verdicts reads.
@@ -414,6 +416,8 @@ def _write_judged(bench: Bench, view: str, day: date) -> Staged:
             theirs = cutting.joining(receipts, records)
             mine = joined.enter_context(aside.put(con, theirs, folder / "receipts.parquet"))
             heard = replace(heard, files=[mine])
+        few = _words(records, heard.query, bench.settings.currency or UNKNOWN)
+        ordered = kept.enter_context(in_order(con, view, VERDICTS_ORDER, few))
         if spans != cutting.ALL:
             each = kept.enter_context(aside.cut(con, [own, heard], spans, folder))
             joined.close()
@@ -421,7 +425,7 @@ def _write_judged(bench: Bench, view: str, day: date) -> Staged:
                      for mine, theirs in zip(*each, strict=True)]  # fmt: skip
         else:
             pairs = [{"receipts_in_reach": heard.query}]
-        staged = _write_verdicts(bench, view, day, path, pairs)
+        staged = _write_verdicts(bench, ordered, day, path, pairs)
     bench.lay("records_of_day", records)
     bench.lay("receipts_in_reach", receipts)
     return staged
@@ -430,24 +434,18 @@ def _write_judged(bench: Bench, view: str, day: date) -> Staged:
 def _write_verdicts(
     bench: Bench, view: str, day: date | str, path: Path, spans: list[dict[str, str]]
 ) -> Staged:
-    """Writes a view of verdicts in order: to one file, or a file a span after the other.
+    """Writes a view of verdicts, in order: to one file, or a file a span after the other.
 
     Args:
         path: where the one file is to be; several are in a folder beside it.
         spans: what each lets the views read that `view` is of.
     """
-    if len(spans) == 1:
-        _lay(bench, spans[0])
-        with in_order(bench.con, view, VERDICTS_ORDER, FEW, _words(bench)) as ordered:
-            rows = write_parquet(bench.con, ordered, VERDICTS, path, bench.as_of)
-        return Staged(VERDICTS.name, str(day), path, rows)
     several, rows = path.with_suffix(""), 0
-    bench.lay(f"{view}_in_order", f"SELECT * FROM {view} ORDER BY {VERDICTS_ORDER}")
-    for n, queries in enumerate(spans):
+    files = [several / f"part-{n:05d}.parquet" for n in range(len(spans))]
+    for file, queries in zip([path] if len(spans) == 1 else files, spans, strict=True):
         _lay(bench, queries)
-        file = several / f"part-{n:05d}.parquet"
-        rows += write_parquet(bench.con, f"{view}_in_order", VERDICTS, file, bench.as_of)
-    return Staged(VERDICTS.name, str(day), several, rows)
+        rows += write_parquet(bench.con, view, VERDICTS, file, bench.as_of)
+    return Staged(VERDICTS.name, str(day), path if len(spans) == 1 else several, rows)
 
 
 def _lay(bench: Bench, queries: dict[str, str]) -> None:
@@ -478,7 +476,10 @@ def _write_again(bench: Bench, view: str, staged: Staged) -> Staged:
     verdicts, again = parquet_query(VERDICTS, staged.files), staged.path.with_name("masked.parquet")
     spans = cutting.spans_of(bench.con, verdicts)
     own = [{"verdicts_of_day": span.of(verdicts)} for span in spans]
-    masked = _write_verdicts(bench, view, staged.day, again, own)
+    few = {name: f"SELECT DISTINCT {name} AS word FROM ({verdicts})" for name in VERDICTS_FEW}
+    few["verdict"] = _listed(words.VERDICTS)
+    with in_order(bench.con, view, VERDICTS_ORDER, few) as ordered:
+        masked = _write_verdicts(bench, ordered, staged.day, again, own)
     staged.drop()
     return masked
 
@@ -509,16 +510,24 @@ def _verdicts(bench: Bench, *, several_owners: bool, logged: bool) -> ibis.Table
     return judged.select(**{name: named.get(name, _[name]) for name in VERDICTS.names})
 
 
-def _words(bench: Bench) -> str:
-    """SQL of all words that the columns of `FEW` can hold in the day's verdicts."""
-    given = ", ".join(
-        f"({quote(word)})" for word in (*words.VERDICTS, bench.settings.currency or UNKNOWN)
-    )
-    return " UNION ALL ".join([
-        f"SELECT * FROM (VALUES {given}) AS given(word)",
-        *(f"SELECT DISTINCT {name} FROM records_of_day" for name in RECORDS_WORDS),
-        *(f"SELECT DISTINCT {name} FROM receipts_in_reach" for name in RECEIPTS_WORDS),
-    ])  # fmt: skip
+def _words(records: str, receipts: str, currency: str) -> dict[str, str]:
+    """SQL of all words that columns of the day's verdicts can hold, where they are few.
+
+    Args:
+        records, receipts: SQL of what is judged.
+        currency: of records that name none.
+    """
+    found = {
+        column: f"SELECT DISTINCT {own} AS word FROM ({rows})"
+        for rows, columns in ((records, RECORDS_WORDS), (receipts, RECEIPTS_WORDS))
+        for column, own in columns.items()
+    }
+    found["currency"] += f" UNION ALL {_listed([currency])}"
+    return found | {"verdict": _listed(words.VERDICTS)}
+
+
+def _listed(each: Iterable[str]) -> str:
+    return f"SELECT word FROM (VALUES {', '.join(f'({quote(w)})' for w in each)}) AS t(word)"
 
 
 def _first_judged(bench: Bench, day: date) -> str:

@@ -68,8 +68,8 @@ ROW_GROUP_ROWS = 122_880
 # A column of more words in a group is written as it is: dictionaries of ids would fill the engine's
 # memory, only to be thrown away.
 DICTIONARY_WORDS = 8_192
-# Up to so many different texts sort better as numbers.
-FEW_WORDS = 50_000
+# Up to so many different texts sort better as numbers, and are written as them.
+FEW_WORDS, WRITTEN_WORDS = 50_000, 1_000
 
 
 @dataclass(frozen=True)
@@ -617,40 +617,46 @@ def compiled(con: Backend, view: str, rows: ibis.Table | str, table: Table) -> C
 
 
 @contextmanager
-def in_order(con: Backend, view: str, order: str, few: Iterable[str], words: str) -> Iterator[str]:
+def in_order(con: Backend, view: str, order: str, few: Mapping[str, str]) -> Iterator[str]:
     """A view with its rows sorted, to be written.
 
     Texts of few words are sorted as the numbers of an enumeration: in a day of millions they would
-    fill the memory that sorting may take, and pass through the disk. They are written as texts: of
-    an enumeration each column's dictionary in the file would hold all words of all columns.
+    fill the memory that sorting may take, and pass through the disk. Of very few they are written
+    as such, too: the file holds the same texts, and nobody has to look for each in a dictionary. Of
+    more, each group of rows would hold words that it does not need.
 
     Args:
         con, view: what is sorted.
         order: by which columns, as SQL.
-        few: columns of few words.
-        words: SQL of all their words, in a column `word`; more than are wanted do no harm.
+        few: SQL of the words of columns that have few, in a column `word`; more than are wanted do
+            no harm.
     """
     name = f"{view}_in_order"
+    each = " UNION ALL ".join(f"SELECT {quote(c)} AS name, word FROM ({w})" for c, w in few.items())
     con.con.execute(f"CREATE OR REPLACE TEMP TABLE {name}_words AS "
-                    f"SELECT DISTINCT word FROM ({words}) WHERE word IS NOT NULL")  # fmt: skip
-    [count] = con.con.execute(f"SELECT count(*) FROM {name}_words").fetchone() or (0,)
-    few_words = 0 < count <= FEW_WORDS
-    kind = f"{name}_word" if few_words else "VARCHAR"
-    undo = f"DROP VIEW IF EXISTS {name}; DROP TABLE {name}_words;"
-    if few_words:
-        sort = f"SELECT word FROM {name}_words ORDER BY word"
+                    f"SELECT DISTINCT name, word FROM ({each}) WHERE word IS NOT NULL")  # fmt: skip
+    counted = f"SELECT name, count(*) FROM {name}_words GROUP BY name"
+    counts = dict(con.con.execute(counted).fetchall())
+    kinds = {c: f"{name}_{c}" for c in few if counts.get(c, FEW_WORDS + 1) <= FEW_WORDS}
+    for column, kind in kinds.items():
+        sort = f"SELECT word FROM {name}_words WHERE name = {quote(column)} ORDER BY word"
         con.con.execute(f"CREATE TYPE {kind} AS ENUM ({sort})")
-        undo += f" DROP TYPE {kind};"
-    numbers = ", ".join(f"{column}::{kind} AS {column}" for column in few)
-    texts = ", ".join(f"{column}::VARCHAR AS {column}" for column in few)
+    numbers = _replaced({column: f"{column}::{kind}" for column, kind in kinds.items()})
+    texts = _replaced({c: f"{c}::VARCHAR" for c in kinds if counts[c] > WRITTEN_WORDS})
     con.con.execute(
-        f"CREATE OR REPLACE VIEW {name} AS SELECT * REPLACE ({texts}) FROM "
-        f"(SELECT * REPLACE ({numbers}) FROM {view} ORDER BY {order})"
+        f"CREATE OR REPLACE VIEW {name} AS SELECT * {texts} FROM "
+        f"(SELECT * {numbers} FROM {view} ORDER BY {order})"
     )
     try:
         yield name
     finally:
-        con.con.execute(undo)
+        types = " ".join(f"DROP TYPE {kind};" for kind in kinds.values())
+        con.con.execute(f"DROP VIEW IF EXISTS {name}; DROP TABLE {name}_words; {types}")
+
+
+def _replaced(columns: Mapping[str, str]) -> str:
+    listed = ", ".join(f"{value} AS {name}" for name, value in columns.items())
+    return f"REPLACE ({listed})" if listed else ""
 
 
 @contextmanager

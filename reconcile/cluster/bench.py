@@ -48,8 +48,10 @@ if TYPE_CHECKING:
 # Tables of a row a message or a receipt: workers write them. All others are small.
 LARGE = (VERDICTS, RECEIPTS, ORPHANS, CHANGES, UNRECORDED)
 # Columns that hold few different texts.
-FEW = (*judging.FEW, "from_verdict", "to_verdict", "why", "kind", "status", "error_code", "source",
-       "signature")  # fmt: skip
+FEW = (
+    *judging.VERDICTS_FEW, "from_verdict", "to_verdict", "why", "kind", "status", "error_code",
+    "source", "signature",
+)  # fmt: skip
 # Orders that are not those of the table's key.
 ORDERS = {VERDICTS.name: judging.VERDICTS_ORDER.split(", ")}
 _NUMBERS = itertools.count()
