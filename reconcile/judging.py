@@ -24,6 +24,7 @@ from reconcile import vocabulary as words
 from reconcile.aside import Whole
 from reconcile.days import DAY, basic_iso, days_between, iso, matures_at, parse_moment
 from reconcile.engine import moment, quote, set_moment, sparing, without_collector
+from reconcile.enumerating import enumerated
 from reconcile.errors import ContractError, InputError, SettingsError, trouble
 from reconcile.sendlog import judging as sendlog
 from reconcile.settings import Settings
@@ -34,7 +35,6 @@ from reconcile.store import (
     Staged,
     Store,
     compiled,
-    in_order,
     parquet_query,
     write_parquet,
 )
@@ -59,22 +59,22 @@ if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
 
-# Columns of `verdicts` that hold few different texts, and those of `records` and `receipts` from
-# which they come.
+# Columns of `records` and `receipts` that hold few different texts, and those of `verdicts` that
+# come of them.
 RECORDS_WORDS = {
     "product": "product", "account_id": "account_id", "sender": "sender", "country": "country",
     "country_name": "country_name", "network_code": "network_code",
-    "network_name": "network_name", "record_status": "status", "record_error_code": "error_code",
+    "network_name": "network_name", "status": "record_status", "error_code": "record_error_code",
     "currency": "currency",
 }  # fmt: skip
 RECEIPTS_WORDS = {
-    "receipt_status": "status", "receipt_error_code": "error_code",
-    "receipt_network_code": "network_code",
+    "status": "receipt_status", "error_code": "receipt_error_code",
+    "network_code": "receipt_network_code",
 }  # fmt: skip
-VERDICTS_FEW = (*RECORDS_WORDS, *RECEIPTS_WORDS, "verdict")
+VERDICTS_FEW = (*RECORDS_WORDS.values(), *RECEIPTS_WORDS.values(), "verdict")
 # All columns of `records` and `receipts` that do.
-RECORDS_FEW = (*RECORDS_WORDS.values(), "sender_used")
-RECEIPTS_FEW = (*RECEIPTS_WORDS.values(), "account_id", "product", "sender", "source", "signature")
+RECORDS_FEW = (*RECORDS_WORDS, "sender_used")
+RECEIPTS_FEW = (*RECEIPTS_WORDS, "account_id", "product", "sender", "source", "signature")
 
 
 # Columns of `records` that no rule and no table of verdicts reads.
@@ -417,15 +417,19 @@ def _write_judged(bench: Bench, view: str, day: date) -> Staged:
             mine = joined.enter_context(aside.put(con, theirs, folder / "receipts.parquet"))
             heard = replace(heard, files=[mine])
         few = _words(records, heard.query, bench.settings.currency or UNKNOWN)
-        ordered = kept.enter_context(in_order(con, view, VERDICTS_ORDER, few))
+        types = kept.enter_context(enumerated(con, view, few))
+        ordered = kept.enter_context(types.in_order(con, view, VERDICTS_ORDER))
         if spans != cutting.ALL:
             each = kept.enter_context(aside.cut(con, [own, heard], spans, folder))
             joined.close()
-            pairs = [{"records_of_day": mine, "receipts_in_reach": theirs}
-                     for mine, theirs in zip(*each, strict=True)]  # fmt: skip
+            pairs = list(zip(*each, strict=True))
         else:
-            pairs = [{"receipts_in_reach": heard.query}]
-        staged = _write_verdicts(bench, ordered, day, path, pairs)
+            pairs = [(records, heard.query)]
+        staged = _write_verdicts(bench, ordered, day, path, [
+            {"records_of_day": types.numbered(mine, RECORDS_WORDS),
+             "receipts_in_reach": types.numbered(theirs, RECEIPTS_WORDS)}
+            for mine, theirs in pairs
+        ])  # fmt: skip
     bench.lay("records_of_day", records)
     bench.lay("receipts_in_reach", receipts)
     return staged
@@ -478,7 +482,10 @@ def _write_again(bench: Bench, view: str, staged: Staged) -> Staged:
     own = [{"verdicts_of_day": span.of(verdicts)} for span in spans]
     few = {name: f"SELECT DISTINCT {name} AS word FROM ({verdicts})" for name in VERDICTS_FEW}
     few["verdict"] = _listed(words.VERDICTS)
-    with in_order(bench.con, view, VERDICTS_ORDER, few) as ordered:
+    with (
+        enumerated(bench.con, view, few) as types,
+        types.in_order(bench.con, view, VERDICTS_ORDER) as ordered,
+    ):
         masked = _write_verdicts(bench, ordered, staged.day, again, own)
     staged.drop()
     return masked
@@ -520,7 +527,7 @@ def _words(records: str, receipts: str, currency: str) -> dict[str, str]:
     found = {
         column: f"SELECT DISTINCT {own} AS word FROM ({rows})"
         for rows, columns in ((records, RECORDS_WORDS), (receipts, RECEIPTS_WORDS))
-        for column, own in columns.items()
+        for own, column in columns.items()
     }
     found["currency"] += f" UNION ALL {_listed([currency])}"
     return found | {"verdict": _listed(words.VERDICTS)}

@@ -68,8 +68,6 @@ ROW_GROUP_ROWS = 122_880
 # A column of more words in a group is written as it is: dictionaries of ids would fill the engine's
 # memory, only to be thrown away.
 DICTIONARY_WORDS = 8_192
-# Up to so many different texts sort better as numbers, and are written as them.
-FEW_WORDS, WRITTEN_WORDS = 50_000, 1_000
 
 
 @dataclass(frozen=True)
@@ -614,49 +612,6 @@ def compiled(con: Backend, view: str, rows: ibis.Table | str, table: Table) -> C
     conformed = con.compile(conform(con.table(f"{view}_raw"), table))
     con.con.execute(f"CREATE OR REPLACE VIEW {view} AS {conformed}")
     return Compiled(view, str(raw), str(conformed), small)
-
-
-@contextmanager
-def in_order(con: Backend, view: str, order: str, few: Mapping[str, str]) -> Iterator[str]:
-    """A view with its rows sorted, to be written.
-
-    Texts of few words are sorted as the numbers of an enumeration: in a day of millions they would
-    fill the memory that sorting may take, and pass through the disk. Of very few they are written
-    as such, too: the file holds the same texts, and nobody has to look for each in a dictionary. Of
-    more, each group of rows would hold words that it does not need.
-
-    Args:
-        con, view: what is sorted.
-        order: by which columns, as SQL.
-        few: SQL of the words of columns that have few, in a column `word`; more than are wanted do
-            no harm.
-    """
-    name = f"{view}_in_order"
-    each = " UNION ALL ".join(f"SELECT {quote(c)} AS name, word FROM ({w})" for c, w in few.items())
-    con.con.execute(f"CREATE OR REPLACE TEMP TABLE {name}_words AS "
-                    f"SELECT DISTINCT name, word FROM ({each}) WHERE word IS NOT NULL")  # fmt: skip
-    counted = f"SELECT name, count(*) FROM {name}_words GROUP BY name"
-    counts = dict(con.con.execute(counted).fetchall())
-    kinds = {c: f"{name}_{c}" for c in few if counts.get(c, FEW_WORDS + 1) <= FEW_WORDS}
-    for column, kind in kinds.items():
-        sort = f"SELECT word FROM {name}_words WHERE name = {quote(column)} ORDER BY word"
-        con.con.execute(f"CREATE TYPE {kind} AS ENUM ({sort})")
-    numbers = _replaced({column: f"{column}::{kind}" for column, kind in kinds.items()})
-    texts = _replaced({c: f"{c}::VARCHAR" for c in kinds if counts[c] > WRITTEN_WORDS})
-    con.con.execute(
-        f"CREATE OR REPLACE VIEW {name} AS SELECT * {texts} FROM "
-        f"(SELECT * {numbers} FROM {view} ORDER BY {order})"
-    )
-    try:
-        yield name
-    finally:
-        types = " ".join(f"DROP TYPE {kind};" for kind in kinds.values())
-        con.con.execute(f"DROP VIEW IF EXISTS {name}; DROP TABLE {name}_words; {types}")
-
-
-def _replaced(columns: Mapping[str, str]) -> str:
-    listed = ", ".join(f"{value} AS {name}" for name, value in columns.items())
-    return f"REPLACE ({listed})" if listed else ""
 
 
 @contextmanager

@@ -41,8 +41,10 @@ ROOMS: dict[str, set[str]] = {
     "calibrating": CORE | {"judge", "networking"},
     "cutting": {"errors", "engine", "tables", "store"},
     "aside": {"errors", "engine", "tables", "store", "cutting"},
+    "enumerating": {"engine"},
     "judging": CORE
-    | {"judge", "summarise", "sendlog", "networking", "conversions", "cutting", "aside"},
+    | {"judge", "summarise", "sendlog", "networking", "conversions", "cutting", "aside"}
+    | {"enumerating"},
     "cluster": CORE | {"moments", "judging", "cutting"},
     "healing": CORE | {"judging", "sendlog"},
     "run": CORE | {"border", "aside"},
