@@ -161,8 +161,8 @@ class _Merge:
         """
         each = [f"SELECT {parse.key('message_id')} AS key FROM {_numbered(f)}" for f in self.stored]
         each += [parse.keys(part.raw) for part in self._parts]
-        keys = f"SELECT key FROM ({' UNION ALL '.join(each)}) WHERE key IS NOT NULL"
-        keys += " GROUP BY key HAVING count(*) > 1"
+        # Of rows without an id, which have a key as well, none is a state.
+        keys = f"SELECT key FROM ({' UNION ALL '.join(each)}) GROUP BY key HAVING count(*) > 1"
         with _table(self._con, _REPEATED, keys) as repeated:
             if not repeated:
                 yield 0
