@@ -1,8 +1,7 @@
 """Columns of few words pass through the engine as the numbers of an enumeration.
 
 In a day of millions their texts would fill the memory that joins and sorting may take, and pass
-through the disk. What is asked of such a column the engine answers as of its texts, which is what
-the files hold that are written from it.
+through the disk. The engine compares, orders and writes such a column as the texts that it means.
 """
 
 # ruff: noqa: S608 - SQL is put together from names of our own
@@ -27,24 +26,29 @@ FEW_WORDS, WRITTEN_WORDS = 50_000, 1_000
 
 @dataclass(frozen=True)
 class Enumerations:
-    """Types of the engine by what they are of, for those that have few words indeed.
+    """Columns that have few words, and the engine's types of these.
 
     Attributes:
-        kinds: the types.
-        many: those of them that have too many words to be written as they are.
+        kinds: the type of each column.
+        many: columns that have too many words to be written as numbers.
     """
 
     kinds: Mapping[str, str]
     many: frozenset[str]
 
     def numbered(self, rows: str, columns: Mapping[str, str]) -> str:
-        """SQL of rows, of which columns are numbers: each with what it is of."""
+        """SQL of rows with columns of few words as numbers.
+
+        Args:
+            rows: SQL.
+            columns: which of the rows, and by what name each is known here.
+        """
         known = {name: self.kinds[of] for name, of in columns.items() if of in self.kinds}
         return f"SELECT * {_replaced(known)} FROM ({rows})"
 
     @contextmanager
     def in_order(self, con: Backend, view: str, order: str) -> Iterator[str]:
-        """A view with its rows sorted, as numbers where columns are what the types are of."""
+        """A view that has all these columns, with its rows sorted, to be written."""
         texts = _replaced(dict.fromkeys(self.many, "VARCHAR"))
         rows = self.numbered(f"FROM {view}", dict(zip(self.kinds, self.kinds, strict=True)))
         name = f"{view}_in_order"
@@ -64,7 +68,8 @@ def enumerated(con: Backend, name: str, few: Mapping[str, str]) -> Iterator[Enum
     Args:
         con: the engine.
         name: what their names begin with.
-        few: SQL of the words of each, in a column `word`; more than are wanted do no harm.
+        few: SQL of each column's words, in a column `word`; more than it has do no harm. With too
+            many it stays a text.
     """
     each = " UNION ALL ".join(f"SELECT {quote(n)} AS name, word FROM ({w})" for n, w in few.items())
     con.con.execute(f"CREATE OR REPLACE TEMP TABLE {name}_words AS "
