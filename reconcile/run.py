@@ -79,7 +79,7 @@ def opened(
     settings: Settings, as_of: datetime, progress: Progress, *, given: bool = True
 ) -> Iterator[Run]:
     """A locked store, an engine within its limits, and the ledger."""
-    from reconcile import aside, border
+    from reconcile import aside, border, damage
 
     store = Store.open(settings.store, create=True)
     with (
@@ -91,7 +91,8 @@ def opened(
             as_of = parse_moment(stopped["as_of"])
         try:
             border.set_key(con, settings)
-            yield Run(settings, store, con, store.ledger(), as_of, progress)
+            with damage.named(store, con, as_of):
+                yield Run(settings, store, con, store.ledger(), as_of, progress)
         except ReconcileError:
             store.forget()  # an orderly end: only a run that was stopped hands down its days
             raise
