@@ -39,8 +39,8 @@ def named(store: Store, con: Backend, as_of: datetime) -> Iterator[None]:
 
     try:
         yield
-    except (duckdb.OutOfMemoryException, duckdb.InterruptException):
-        raise
+    except (duckdb.OutOfMemoryException, duckdb.IOException, duckdb.InterruptException):
+        raise  # memory, disks and signals have lines of their own
     except duckdb.Error:
         found = _damaged(store, beside(con), as_of.date())
         if found is None:
@@ -72,11 +72,16 @@ def _distance(day: str, near: date) -> int:
 
 
 def _unreadable(con: DuckDBPyConnection, file: Path) -> str:
+    """What the engine says of a file whose content is not what its footer says; else nothing."""
     import duckdb
 
     rows = f"read_parquet({quote(str(file))}, hive_partitioning = false)"
     try:
         con.execute(f"SELECT bit_xor(hash(r)) FROM {rows} AS r").fetchall()
+    except (duckdb.OutOfMemoryException, duckdb.IOException):
+        return ""  # which says nothing of the file
+    except duckdb.InterruptException:
+        raise
     except duckdb.Error as error:
         return first_line(error)
     return ""

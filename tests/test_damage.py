@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
+import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+from reconcile import damage, engine
+from reconcile.errors import InputError
 from reconcile.store import Store
 from reconcile.tables import BY_NAME
 
@@ -66,6 +69,25 @@ def test_damaged_receipts_stop_an_ingest(
     rows = pq.ParquetFile(path).metadata.num_rows
     code, _, _ = console("ingest", "--store", store.name, "--as-of", AS_OF, str(capture))
     assert (code, pq.ParquetFile(path).metadata.num_rows) == (0, rows + 1)
+
+
+@pytest.mark.parametrize("harmed", [True, False])
+@pytest.mark.parametrize(
+    "kind", [duckdb.OutOfMemoryException, duckdb.IOException, duckdb.BinderException]
+)
+def test_other_troubles_stay_what_they_are(
+    store: Store, tmp_path: Path, kind: type[duckdb.Error], harmed: bool
+) -> None:
+    """Memory and disks have lines of their own, and a mistake of ours in a sound store is one."""
+    if harmed:
+        _harm(store.path(BY_NAME["records"], DAY), "status")
+    con = engine.connect("1GB", 1, tmp_path / "spill")
+    blamed = harmed and kind is duckdb.BinderException
+    with (
+        pytest.raises(InputError if blamed else kind),
+        damage.named(store, con, datetime(2026, 11, 1, tzinfo=UTC)),
+    ):
+        raise kind("no more")
 
 
 def _harm(path: Path, column: str) -> None:
